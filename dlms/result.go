@@ -8,22 +8,22 @@ type DataAccessResult uint8
 
 // Data access results (GB 9.5).
 const (
-	DataAccessSuccess             DataAccessResult = 0
-	DataAccessHardwareFault       DataAccessResult = 1
-	DataAccessTemporaryFailure    DataAccessResult = 2
-	DataAccessReadWriteDenied     DataAccessResult = 3
-	DataAccessObjectUndefined     DataAccessResult = 4
-	DataAccessClassInconsistent   DataAccessResult = 9
-	DataAccessObjectUnavailable   DataAccessResult = 11
-	DataAccessTypeUnmatched       DataAccessResult = 12
-	DataAccessScopeViolated       DataAccessResult = 13
-	DataAccessBlockUnavailable    DataAccessResult = 14
-	DataAccessLongGetAborted      DataAccessResult = 15
-	DataAccessNoLongGet           DataAccessResult = 16
-	DataAccessLongSetAborted      DataAccessResult = 17
-	DataAccessNoLongSet           DataAccessResult = 18
-	DataAccessBlockNumberInvalid  DataAccessResult = 19
-	DataAccessOtherReason         DataAccessResult = 250
+	DataAccessSuccess            DataAccessResult = 0
+	DataAccessHardwareFault      DataAccessResult = 1
+	DataAccessTemporaryFailure   DataAccessResult = 2
+	DataAccessReadWriteDenied    DataAccessResult = 3
+	DataAccessObjectUndefined    DataAccessResult = 4
+	DataAccessClassInconsistent  DataAccessResult = 9
+	DataAccessObjectUnavailable  DataAccessResult = 11
+	DataAccessTypeUnmatched      DataAccessResult = 12
+	DataAccessScopeViolated      DataAccessResult = 13
+	DataAccessBlockUnavailable   DataAccessResult = 14
+	DataAccessLongGetAborted     DataAccessResult = 15
+	DataAccessNoLongGet          DataAccessResult = 16
+	DataAccessLongSetAborted     DataAccessResult = 17
+	DataAccessNoLongSet          DataAccessResult = 18
+	DataAccessBlockNumberInvalid DataAccessResult = 19
+	DataAccessOtherReason        DataAccessResult = 250
 )
 
 var dataAccessText = map[DataAccessResult]string{
