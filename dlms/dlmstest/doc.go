@@ -1,0 +1,14 @@
+// Package dlmstest helps to test DLMS ends, ours and those of others: an [Oracle] that sees whether a nonce is ever
+// used twice, a [Hostile] link that loses, repeats and alters APDUs by a script, and a loader of test vectors that
+// fails when it finds none.
+//
+// It does not import package testing, so that a laboratory may run the oracle too.
+package dlmstest
+
+// TB is the part of testing.TB that this package uses.
+type TB interface {
+	Helper()
+	Errorf(format string, args ...any)
+	Fatalf(format string, args ...any)
+	Cleanup(f func())
+}
