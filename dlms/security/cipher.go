@@ -1,0 +1,154 @@
+package security
+
+import (
+	"crypto/cipher"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"slices"
+
+	"github.com/meterseal/meterseal/dlms"
+	"github.com/meterseal/meterseal/dlms/key"
+)
+
+// Sizes of the GCM protection of suites 0 to 2, in bytes (GB 9.2.3.3.7).
+const (
+	TagSize = 12
+	IVSize  = dlms.SystemTitleSize + 4
+)
+
+// maxScratch is how much buffer for additional data a Cipher keeps between two calls (ours).
+const maxScratch = 1 << 12
+
+// ErrTag is the one answer to content that does not verify: too short, altered, another key, title or counter.
+var ErrTag = errors.New("security: authentication failed")
+
+// Cipher protects APDUs under one key (GB 9.2.3.3.7). It is not safe for concurrent use, as it owns scratch
+// buffers; use Clone. It holds the authentication key and therefore prints nothing of itself.
+type Cipher struct {
+	state func() *state
+}
+
+type state struct {
+	aead cipher.AEAD
+	iv   [IVSize]byte
+	head int    // len(SC || AK)
+	aad  []byte // SC || AK, and behind it the text that is authenticated and not encrypted
+}
+
+// NewCipher makes a Cipher of an AEAD with 12-byte nonces and tags, and of the authentication key that enters the
+// additional data as SC || AK. The zero value of ak means that none is in use, and the additional data is SC alone.
+func NewCipher(aead cipher.AEAD, ak key.Authentication) (*Cipher, error) {
+	if aead == nil {
+		return nil, errors.New("security: cipher: no aead")
+	}
+	if aead.NonceSize() != IVSize || aead.Overhead() != TagSize {
+		return nil, fmt.Errorf("security: cipher: want an aead with %d-byte nonce and %d-byte tag, got %d and %d",
+			IVSize, TagSize, aead.NonceSize(), aead.Overhead())
+	}
+	b := key.Reveal(ak)
+	defer clear(b)
+	return newCipher(aead, append([]byte{0}, b...)), nil
+}
+
+func newCipher(aead cipher.AEAD, head []byte) *Cipher {
+	s := &state{aead: aead, head: len(head), aad: slices.Clone(head)}
+	return &Cipher{state: func() *state { return s }}
+}
+
+// Clone returns a Cipher under the same key with buffers of its own, for another goroutine.
+func (c *Cipher) Clone() *Cipher {
+	s := c.state()
+	return newCipher(s.aead, s.aad[:s.head])
+}
+
+// Seal appends to dst the content of a ciphered APDU: ciphertext and tag, or plaintext and tag when ctl asks for
+// authentication alone. title is the sender's, ic a counter fresh from its [SendCounter]. dst must not overlap
+// plaintext unless it is plaintext[:0].
+func (c *Cipher) Seal(dst []byte, ctl Control, title dlms.SystemTitle, ic dlms.InvocationCounter, plaintext []byte) ([]byte, error) {
+	if err := ctl.check(); err != nil {
+		return nil, fmt.Errorf("seal: %w", err)
+	}
+	s := c.state()
+	s.setIV(title, ic)
+	if ctl.Has(Encrypted) {
+		return s.aead.Seal(dst, s.iv[:], plaintext, s.header(ctl)), nil
+	}
+	aad := s.headerAnd(ctl, plaintext)
+	dst = append(dst, plaintext...)
+	return s.aead.Seal(dst, s.iv[:], nil, aad), nil
+}
+
+// Open verifies what Seal made and appends the plaintext to dst, which may be content[:0]. title is the peer's.
+// What does not verify gives ErrTag and nothing else. The caller has checked ctl against its [Policy] and ic
+// against its [ReceiveFloor], and commits ic after Open and before the plaintext takes effect.
+func (c *Cipher) Open(dst []byte, ctl Control, title dlms.SystemTitle, ic dlms.InvocationCounter, content []byte) ([]byte, error) {
+	if err := ctl.check(); err != nil {
+		return nil, fmt.Errorf("open: %w", err)
+	}
+	if len(content) < TagSize {
+		return nil, ErrTag
+	}
+	s := c.state()
+	s.setIV(title, ic)
+	if ctl.Has(Encrypted) {
+		out, err := s.aead.Open(dst, s.iv[:], content, s.header(ctl))
+		if err != nil {
+			return nil, ErrTag
+		}
+		return out, nil
+	}
+	text, tag := content[:len(content)-TagSize], content[len(content)-TagSize:]
+	if _, err := s.aead.Open(nil, s.iv[:], tag, s.headerAnd(ctl, text)); err != nil {
+		return nil, ErrTag
+	}
+	return append(dst, text...), nil
+}
+
+// GMAC returns the tag over SC || AK || text, where SC is authentication alone (GB 9.2.3.3.7.2). It spends ic.
+func (c *Cipher) GMAC(title dlms.SystemTitle, ic dlms.InvocationCounter, text []byte) [TagSize]byte {
+	s := c.state()
+	s.setIV(title, ic)
+	var tag [TagSize]byte
+	copy(tag[:], s.aead.Seal(nil, s.iv[:], nil, s.headerAnd(Authenticated, text)))
+	return tag
+}
+
+func (c *Cipher) verifyGMAC(title dlms.SystemTitle, ic dlms.InvocationCounter, text, tag []byte) error {
+	s := c.state()
+	s.setIV(title, ic)
+	if _, err := s.aead.Open(nil, s.iv[:], tag, s.headerAnd(Authenticated, text)); err != nil {
+		return ErrTag
+	}
+	return nil
+}
+
+// setIV writes the initialization vector: system title || invocation counter (GB 9.2.3.3.7.3).
+func (s *state) setIV(title dlms.SystemTitle, ic dlms.InvocationCounter) {
+	copy(s.iv[:], title[:])
+	binary.BigEndian.PutUint32(s.iv[dlms.SystemTitleSize:], uint32(ic))
+}
+
+func (s *state) header(ctl Control) []byte {
+	s.aad[0] = byte(ctl)
+	return s.aad[:s.head]
+}
+
+func (s *state) headerAnd(ctl Control, text []byte) []byte {
+	if s.head+len(text) > maxScratch {
+		return append(slices.Clone(s.header(ctl)), text...)
+	}
+	s.aad = append(s.header(ctl), text...)
+	return s.aad
+}
+
+// String says what it is and nothing of what it holds.
+func (c *Cipher) String() string { return "security.Cipher" }
+
+// Format prints String for every verb.
+func (c *Cipher) Format(f fmt.State, _ rune) { _, _ = io.WriteString(f, c.String()) }
+
+// LogValue logs String.
+func (c *Cipher) LogValue() slog.Value { return slog.StringValue(c.String()) }
