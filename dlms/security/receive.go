@@ -214,6 +214,17 @@ func (t *FloorTable) Expected(title dlms.SystemTitle) dlms.InvocationCounter {
 	return 0
 }
 
+// Highest returns the highest floor of any peer, 0 before the first.
+func (t *FloorTable) Highest() dlms.InvocationCounter {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	var top uint64
+	for _, f := range t.floors {
+		top = max(top, f.next())
+	}
+	return saturate(top)
+}
+
 // Floors returns a copy of the table.
 func (t *FloorTable) Floors() []Floor {
 	t.mu.Lock()
