@@ -1,0 +1,127 @@
+// Package rotation changes the long-term keys of meters without ever losing one (law 5).
+//
+// A change is a row: one meter, one role, from one version to a newer one, and the step it has reached. The
+// [Reconciler] takes the rows that are due, brings each as far as it goes, and writes down where it stands before
+// anything leaves the house. Every step may be cut at any point and is taken up again from the row and the vault.
+//
+//	wanted ──generate──▶ generated ──seal, provision──▶ provisioned ──mark sent──▶ sent
+//	   ▲                                                                            │ transfer, whatever comes back
+//	   │                                                                            ▼
+//	   └── n still in force: n+2, never n+1 again ◀────────────────────────────── prove ──n+1 in force──▶ done
+//	                                                                                │ neither
+//	                                                                                ▼
+//	                                                                            searching
+package rotation
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"github.com/meterseal/meterseal/dlms"
+	"github.com/meterseal/meterseal/dlms/key"
+	"github.com/meterseal/meterseal/internal/role"
+)
+
+// Step is how far a change has come.
+type Step string
+
+// Steps of a change. Only StepSent and StepSearching may have touched the meter.
+const (
+	StepWanted      Step = "wanted"
+	StepGenerated   Step = "generated"
+	StepProvisioned Step = "provisioned"
+	StepSent        Step = "sent"
+	StepSearching   Step = "searching"
+	StepDone        Step = "done"
+)
+
+// Change is one key change of one meter.
+type Change struct {
+	ID           int64            `json:"id"`
+	Meter        dlms.SystemTitle `json:"meter"`
+	Concentrator dlms.SystemTitle `json:"concentrator"`
+	Role         role.Role        `json:"role"`
+	// From is the version in force when the change was asked for, To the one on its way (0 before it exists).
+	From uint32 `json:"from"`
+	To   uint32 `json:"to"`
+	Step Step   `json:"step"`
+	// Reason is why the change was asked for, for the record.
+	Reason string `json:"reason"`
+	// Attempts counts tries since the last progress, Tried the versions given up on the way.
+	Attempts  int       `json:"attempts"`
+	Tried     int       `json:"tried"`
+	DueAt     time.Time `json:"due_at"`
+	LastError string    `json:"last_error,omitempty"`
+	CreatedAt time.Time `json:"created_at"`
+	DoneAt    time.Time `json:"done_at,omitzero"`
+}
+
+func (c Change) ref(version uint32) role.KeyRef {
+	return role.KeyRef{Meter: c.Meter, Role: c.Role, Version: version}
+}
+
+func (c Change) to() role.KeyRef { return c.ref(c.To) }
+
+// Store keeps the changes. Every method is one durable commit.
+type Store interface {
+	// Ask inserts a change per meter and role that has no open one; it returns those inserted.
+	Ask(ctx context.Context, changes []Change) (int, error)
+	// Due returns open changes whose time has come, at most limit, at most one per meter (the first by role
+	// order CC_IS, CC_LAN, CC_LOCALE), grouped by concentrator.
+	Due(ctx context.Context, now time.Time, limit int) ([]Change, error)
+	// Save writes step, to, attempts, tried, due, error and done time of each change.
+	Save(ctx context.Context, changes []Change) error
+	// Open counts the changes that are not done, and returns the earliest due time.
+	Open(ctx context.Context) (count int, next time.Time, err error)
+}
+
+// Vault is what a change needs of the vault: operations, never bytes.
+type Vault interface {
+	// Generate makes the next version of each key, pending, durable and journalled; a version that is pending
+	// already (made before a crash) is returned instead of a second one.
+	Generate(ctx context.Context, keys []MeterRole) ([]role.KeyRef, error)
+	// Active returns the version in force of each key.
+	Active(ctx context.Context, keys []MeterRole) ([]role.KeyRef, error)
+	// MarkSent notes durably, before the fact, that the version may reach its meter.
+	MarkSent(ctx context.Context, keys []role.KeyRef) error
+	// MarkActive notes that the version was proven in force; older ones are superseded.
+	MarkActive(ctx context.Context, keys []role.KeyRef) error
+	// MarkAbandoned notes that the version was tried and is not in force. It stays a candidate of the search.
+	MarkAbandoned(ctx context.Context, keys []role.KeyRef) error
+	// Wrap wraps each key under its meter's CCC for key_transfer.
+	Wrap(ctx context.Context, keys []role.KeyRef) ([][]byte, error)
+	// Candidates lists every version that may be in force, newest first.
+	Candidates(ctx context.Context, k MeterRole) ([]role.KeyRef, error)
+	// CheckValue returns the check value of a version, from its row.
+	CheckValue(ctx context.Context, k role.KeyRef) (key.CheckValue, error)
+}
+
+// MeterRole names a key regardless of version.
+type MeterRole struct {
+	Meter dlms.SystemTitle
+	Role  role.Role
+}
+
+// Provisioner hands a concentrator its copies of CC_LAN.
+type Provisioner interface {
+	// Provision seals the versions to the concentrator in the phase they have in the vault and waits until it holds
+	// them durably.
+	Provision(ctx context.Context, concentrator dlms.SystemTitle, keys []role.KeyRef) error
+}
+
+// Hand is the IS's hand on a meter, through its concentrator.
+type Hand interface {
+	// Transfer carries a wrapped key to the meter's security setup for the role.
+	Transfer(ctx context.Context, k role.KeyRef, wrapped []byte) error
+	// Opens tries to open an association of the IS's own under this version (CC_IS, CC_LAN). nil: it opened, which
+	// proves the key. ErrRefused: the meter, or somebody in its place, refused. Anything else proves nothing.
+	Opens(ctx context.Context, k role.KeyRef) error
+	// Shows reads, in an authenticated association, the check value of the key in force for a role, and whether the
+	// main log holds the event of a change of that key (94, 95).
+	Shows(ctx context.Context, k MeterRole) (cv key.CheckValue, logged bool, err error)
+}
+
+// ErrRefused is returned by a Hand when the meter did not accept the key: a hint that it is not in force, for
+// whoever sits on the line can say the same.
+var ErrRefused = errors.New("rotation: the meter refused the key")

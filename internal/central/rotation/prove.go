@@ -1,0 +1,145 @@
+package rotation
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/meterseal/meterseal/internal/role"
+)
+
+// verdict is what the meter itself has shown about one version.
+type verdict int
+
+const (
+	unknown verdict = iota // nothing was proven: try again later
+	inForce
+	notInForce
+)
+
+// prove seeks the proof of law 5 (step 5): n+1 in force, or n still in force, or neither.
+func (r *Reconciler) prove(ctx context.Context, c *Change) {
+	v, err := r.holds(ctx, c.to())
+	if v == inForce {
+		r.finish(ctx, c)
+		return
+	}
+	if v == unknown {
+		r.later(c, err)
+		return
+	}
+	old, err := r.holds(ctx, c.ref(c.From))
+	switch old {
+	case inForce:
+		r.again(ctx, c)
+	case notInForce:
+		c.Step = StepSearching
+		r.later(c, fmt.Errorf("neither v%d nor v%d is in force: searching", c.To, c.From))
+	default:
+		r.later(c, err)
+	}
+}
+
+// holds asks the meter whether a version is in force. CC_LOCALE, which nobody remote can try, is proven by the check
+// value read in an authenticated association; the others by opening an association under them.
+func (r *Reconciler) holds(ctx context.Context, k role.KeyRef) (verdict, error) {
+	if k.Role == role.CCLOCALE {
+		return r.shown(ctx, k)
+	}
+	err := r.cfg.Hand.Opens(ctx, k)
+	switch {
+	case err == nil:
+		return inForce, nil
+	case errors.Is(err, ErrRefused):
+		return notInForce, err
+	default:
+		return unknown, err
+	}
+}
+
+func (r *Reconciler) shown(ctx context.Context, k role.KeyRef) (verdict, error) {
+	want, err := r.cfg.Vault.CheckValue(ctx, k)
+	if err != nil {
+		return unknown, err
+	}
+	got, logged, err := r.cfg.Hand.Shows(ctx, MeterRole{k.Meter, k.Role})
+	switch {
+	case err != nil:
+		return unknown, err
+	case got == want && k.Version > 1 && !logged:
+		return unknown, fmt.Errorf("the meter shows %s but its main log has no event of the change", k)
+	case got == want:
+		return inForce, nil
+	default:
+		return notInForce, fmt.Errorf("the meter shows check value %s for %s", got, k)
+	}
+}
+
+// finish notes the proof in the vault first: the row may lag behind the vault, never the other way round.
+func (r *Reconciler) finish(ctx context.Context, c *Change) {
+	if err := r.cfg.Vault.MarkActive(ctx, []role.KeyRef{c.to()}); err != nil {
+		r.later(c, fmt.Errorf("mark active: %w", err))
+		return
+	}
+	c.Step, c.LastError, c.DoneAt, c.Attempts = StepDone, "", r.cfg.Now(), 0
+	if c.Role != role.CCLAN {
+		return
+	}
+	// The concentrator tries the newest version first anyway; that it may drop the old one is only tidiness.
+	if err := r.cfg.Provisioner.Provision(ctx, c.Concentrator, []role.KeyRef{c.to()}); err != nil {
+		r.cfg.Log.Warn("the concentrator was not told of the proof; it will be at its next contact", "key", c.to().String(), "error", err)
+	}
+}
+
+// again gives n+1 up, because n was proven in force, and asks for a further version: n+1 may have been tried on a
+// meter that zeroed its counters for it, so it is never sent a second time.
+func (r *Reconciler) again(ctx context.Context, c *Change) {
+	if err := r.cfg.Vault.MarkAbandoned(ctx, []role.KeyRef{c.to()}); err != nil {
+		r.later(c, fmt.Errorf("mark abandoned: %w", err))
+		return
+	}
+	r.later(c, fmt.Errorf("v%d was not taken, v%d is still in force", c.To, c.From))
+	c.Step, c.To = StepWanted, 0
+	c.Tried++
+}
+
+// search tries every version that may be in force, newest first (step 6). What it finds becomes the version the
+// change starts from, and a fresh one follows.
+func (r *Reconciler) search(ctx context.Context, c *Change) {
+	candidates, err := r.cfg.Vault.Candidates(ctx, MeterRole{c.Meter, c.Role})
+	if err != nil {
+		r.later(c, err)
+		return
+	}
+	for _, k := range candidates {
+		v, err := r.holds(ctx, k)
+		switch v {
+		case inForce:
+			r.found(ctx, c, k)
+			return
+		case unknown:
+			r.later(c, err)
+			return
+		}
+	}
+	r.later(c, fmt.Errorf("searched %d versions, none is in force", len(candidates)))
+}
+
+func (r *Reconciler) found(ctx context.Context, c *Change, k role.KeyRef) {
+	if k.Version == c.To {
+		r.finish(ctx, c)
+		return
+	}
+	if err := r.cfg.Vault.MarkAbandoned(ctx, []role.KeyRef{c.to()}); err != nil {
+		r.later(c, fmt.Errorf("mark abandoned: %w", err))
+		return
+	}
+	// What was found in force is what the IS opens associations with until the fresh version is proven.
+	if err := r.cfg.Vault.MarkActive(ctx, []role.KeyRef{k}); err != nil {
+		r.later(c, fmt.Errorf("mark active: %w", err))
+		return
+	}
+	c.From, c.To, c.Step, c.Attempts = k.Version, 0, StepWanted, 0
+	c.DueAt = r.cfg.Now()
+	c.Tried++
+}

@@ -1,0 +1,305 @@
+package rotation
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/meterseal/meterseal/dlms"
+	"github.com/meterseal/meterseal/internal/role"
+)
+
+// Config says what a Reconciler works with. Store, Vault, Provisioner, Hand and Now are required.
+type Config struct {
+	Store       Store
+	Vault       Vault
+	Provisioner Provisioner
+	Hand        Hand
+	Now         func() time.Time
+	Log         *slog.Logger
+	// Width is how many meters of one concentrator are in hand at once (default 8), Batch how many changes one pass
+	// takes (default 200).
+	Width, Batch int
+	// RetryMin and RetryMax bound the time between two tries (defaults 2 s, 10 min).
+	RetryMin, RetryMax time.Duration
+	// OnDone is told of each finished change.
+	OnDone func(Change)
+}
+
+// Reconciler drives the changes. It holds no state that matters: kill it and start another.
+type Reconciler struct {
+	cfg  Config
+	kick chan struct{}
+}
+
+// New returns a Reconciler; Run drives it.
+func New(cfg Config) *Reconciler {
+	cfg.Width = cmp.Or(cfg.Width, 8)
+	cfg.Batch = cmp.Or(cfg.Batch, 200)
+	cfg.RetryMin = cmp.Or(cfg.RetryMin, 2*time.Second)
+	cfg.RetryMax = cmp.Or(cfg.RetryMax, 10*time.Minute)
+	if cfg.Log == nil {
+		cfg.Log = slog.New(slog.DiscardHandler)
+	}
+	if cfg.OnDone == nil {
+		cfg.OnDone = func(Change) {}
+	}
+	return &Reconciler{cfg: cfg, kick: make(chan struct{}, 1)}
+}
+
+// Ask asks for a change of each key and wakes the reconciler. A key whose change is under way is left to it.
+func (r *Reconciler) Ask(ctx context.Context, keys []Change) (int, error) {
+	now := r.cfg.Now()
+	mrs := make([]MeterRole, len(keys))
+	for i := range keys {
+		mrs[i] = MeterRole{keys[i].Meter, keys[i].Role}
+	}
+	active, err := r.cfg.Vault.Active(ctx, mrs)
+	if err != nil {
+		return 0, fmt.Errorf("ask for key changes: %w", err)
+	}
+	for i := range keys {
+		keys[i].From, keys[i].To = active[i].Version, 0
+		keys[i].Step, keys[i].CreatedAt, keys[i].DueAt = StepWanted, now, now
+	}
+	n, err := r.cfg.Store.Ask(ctx, keys)
+	if err != nil {
+		return 0, fmt.Errorf("ask for key changes: %w", err)
+	}
+	r.Kick()
+	return n, nil
+}
+
+// Kick makes Run look at the rows now.
+func (r *Reconciler) Kick() {
+	select {
+	case r.kick <- struct{}{}:
+	default:
+	}
+}
+
+// Run takes passes until ctx ends. An error of one pass is logged and tried again: the rows still say what is due.
+func (r *Reconciler) Run(ctx context.Context) error {
+	for ctx.Err() == nil {
+		n, err := r.Pass(ctx)
+		if err != nil && ctx.Err() == nil {
+			r.cfg.Log.Error("rotation pass failed", "error", err)
+		}
+		if n > 0 && err == nil {
+			continue
+		}
+		r.sleep(ctx)
+	}
+	return nil
+}
+
+func (r *Reconciler) sleep(ctx context.Context) {
+	wait := r.cfg.RetryMin
+	if _, next, err := r.cfg.Store.Open(ctx); err == nil && !next.IsZero() {
+		wait = min(max(next.Sub(r.cfg.Now()), r.cfg.RetryMin/4), r.cfg.RetryMax)
+	}
+	t := time.NewTimer(wait)
+	defer t.Stop()
+	select {
+	case <-ctx.Done():
+	case <-r.kick:
+	case <-t.C:
+	}
+}
+
+// Pass brings every change that is due as far as it goes and returns how many it took up.
+func (r *Reconciler) Pass(ctx context.Context) (int, error) {
+	due, err := r.cfg.Store.Due(ctx, r.cfg.Now(), r.cfg.Batch)
+	if err != nil {
+		return 0, fmt.Errorf("read due key changes: %w", err)
+	}
+	groups := map[dlms.SystemTitle][]*Change{}
+	for i := range due {
+		groups[due[i].Concentrator] = append(groups[due[i].Concentrator], &due[i])
+	}
+	errs := make(chan error, len(groups))
+	var wg sync.WaitGroup
+	for d, group := range groups {
+		wg.Go(func() { errs <- r.group(ctx, d, group) })
+	}
+	wg.Wait()
+	close(errs)
+	for e := range errs {
+		err = errors.Join(err, e)
+	}
+	return len(due), err
+}
+
+// group takes the changes of one concentrator's meters through the steps that happen in the house, all together, one
+// commit a step; then each meter on its own.
+func (r *Reconciler) group(ctx context.Context, concentrator dlms.SystemTitle, group []*Change) error {
+	steps := []struct {
+		from Step
+		do   func(context.Context, dlms.SystemTitle, []*Change) error
+	}{
+		{StepWanted, r.generate},
+		{StepGenerated, r.provision},
+		{StepProvisioned, r.send},
+	}
+	fresh := map[*Change]bool{}
+	for _, s := range steps {
+		at := slices.DeleteFunc(slices.Clone(group), func(c *Change) bool { return c.Step != s.from })
+		if len(at) == 0 {
+			continue
+		}
+		if err := s.do(ctx, concentrator, at); err != nil {
+			return r.postpone(ctx, at, err)
+		}
+		if s.from == StepProvisioned {
+			for _, c := range at {
+				fresh[c] = true
+			}
+		}
+	}
+	return r.each(ctx, group, func(c *Change) { r.meter(ctx, c, fresh[c]) })
+}
+
+// generate makes n+1 (step 1).
+func (r *Reconciler) generate(ctx context.Context, _ dlms.SystemTitle, cs []*Change) error {
+	refs, err := r.cfg.Vault.Generate(ctx, meterRoles(cs))
+	if err != nil {
+		return fmt.Errorf("generate: %w", err)
+	}
+	for i, c := range cs {
+		c.To, c.Step = refs[i].Version, StepGenerated
+	}
+	return r.save(ctx, cs)
+}
+
+// provision seals CC_LAN n+1 to the concentrator, which goes on with n (step 2). Other roles are not its business.
+func (r *Reconciler) provision(ctx context.Context, d dlms.SystemTitle, cs []*Change) error {
+	if lan := lanRefs(cs); len(lan) > 0 {
+		if err := r.cfg.Provisioner.Provision(ctx, d, lan); err != nil {
+			return fmt.Errorf("provision: %w", err)
+		}
+	}
+	for _, c := range cs {
+		c.Step = StepProvisioned
+	}
+	return r.save(ctx, cs)
+}
+
+// send marks n+1 sent, durably, and then tells the concentrator to try it first (step 3). The mark comes before
+// everything that could let the meter have the key; a crash after it costs one version and nothing else.
+func (r *Reconciler) send(ctx context.Context, d dlms.SystemTitle, cs []*Change) error {
+	if err := r.cfg.Vault.MarkSent(ctx, refs(cs)); err != nil {
+		return fmt.Errorf("mark sent: %w", err)
+	}
+	if lan := lanRefs(cs); len(lan) > 0 {
+		if err := r.cfg.Provisioner.Provision(ctx, d, lan); err != nil {
+			return fmt.Errorf("tell sent: %w", err)
+		}
+	}
+	for _, c := range cs {
+		c.Step, c.Attempts = StepSent, 0
+	}
+	return r.save(ctx, cs)
+}
+
+// meter carries the key to one meter if this pass has just marked it sent, and seeks the proof. A change found at
+// StepSent may have been transferred before a crash, or not: it is proven, never sent again.
+func (r *Reconciler) meter(ctx context.Context, c *Change, fresh bool) {
+	switch {
+	case c.Step == StepSent && fresh:
+		r.transfer(ctx, c)
+		r.prove(ctx, c)
+	case c.Step == StepSent:
+		r.prove(ctx, c)
+	case c.Step == StepSearching:
+		r.search(ctx, c)
+	}
+}
+
+// transfer is step 4. Its outcome is only noted: success does not prove the change, nor does an error disprove it.
+func (r *Reconciler) transfer(ctx context.Context, c *Change) {
+	wrapped, err := r.cfg.Vault.Wrap(ctx, []role.KeyRef{c.to()})
+	if err == nil {
+		err = r.cfg.Hand.Transfer(ctx, c.to(), wrapped[0])
+	}
+	if err != nil {
+		c.LastError = "transfer: " + err.Error()
+		r.cfg.Log.Warn("key transfer answered with an error; its outcome is open", "key", c.to().String(), "error", err)
+	}
+}
+
+// each runs f over the changes, Width at a time, and saves all of them together.
+func (r *Reconciler) each(ctx context.Context, cs []*Change, f func(*Change)) error {
+	sem := make(chan struct{}, r.cfg.Width)
+	var wg sync.WaitGroup
+	for _, c := range cs {
+		sem <- struct{}{}
+		wg.Go(func() { defer func() { <-sem }(); f(c) })
+	}
+	wg.Wait()
+	// A pass that is told to stop has still done what it did: write it down.
+	saveCtx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second)
+	defer cancel()
+	if err := r.save(saveCtx, cs); err != nil {
+		return err
+	}
+	for _, c := range cs {
+		if c.Step == StepDone {
+			r.cfg.OnDone(*c)
+		}
+	}
+	return nil
+}
+
+// postpone notes why a whole group could not go on and when to try again.
+func (r *Reconciler) postpone(ctx context.Context, cs []*Change, cause error) error {
+	for _, c := range cs {
+		r.later(c, cause)
+	}
+	saveCtx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second)
+	defer cancel()
+	return errors.Join(cause, r.save(saveCtx, cs))
+}
+
+// later sets the time of the next try: twice as long each time, within the bounds.
+func (r *Reconciler) later(c *Change, cause error) {
+	wait := r.cfg.RetryMin << min(c.Attempts, 20)
+	c.Attempts++
+	c.DueAt = r.cfg.Now().Add(min(max(wait, r.cfg.RetryMin), r.cfg.RetryMax))
+	c.LastError = cause.Error()
+}
+
+func (r *Reconciler) save(ctx context.Context, cs []*Change) error {
+	out := make([]Change, len(cs))
+	for i, c := range cs {
+		out[i] = *c
+	}
+	if err := r.cfg.Store.Save(ctx, out); err != nil {
+		return fmt.Errorf("save key changes: %w", err)
+	}
+	return nil
+}
+
+func meterRoles(cs []*Change) []MeterRole {
+	out := make([]MeterRole, len(cs))
+	for i, c := range cs {
+		out[i] = MeterRole{c.Meter, c.Role}
+	}
+	return out
+}
+
+func refs(cs []*Change) []role.KeyRef {
+	out := make([]role.KeyRef, len(cs))
+	for i, c := range cs {
+		out[i] = c.to()
+	}
+	return out
+}
+
+func lanRefs(cs []*Change) []role.KeyRef {
+	return slices.DeleteFunc(refs(cs), func(k role.KeyRef) bool { return k.Role != role.CCLAN })
+}
