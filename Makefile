@@ -1,0 +1,101 @@
+# Meterseal: the one place where its commands are kept. `make` alone lists them.
+#
+# Everything here also works on a part of the tree: make unit PKG=./dlms/...
+
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := help
+MAKEFLAGS += --no-print-directory
+# One thing at a time, under make -j too: the steps share two cores and their output is read by people.
+.NOTPARALLEL:
+
+GO       ?= go
+PKG      ?= ./...
+ARGS     ?=
+FUZZTIME ?= 3s
+BENCH    ?= .
+# The longest one package's tests may take; a test that hangs ends here with every goroutine's stack.
+TIMEOUT  ?= 8m
+
+export GO
+
+# step: run a command, saying what it is for and how long it took.
+step := ./scripts/step.sh
+
+##@ Use
+.PHONY: lab
+lab: ## run the whole system on this machine (needs Go alone; flags: make lab ARGS='--meters 20')
+	@$(GO) run ./cmd/meterseal lab $(ARGS)
+
+.PHONY: build
+build: ## build bin/meterseal, without cgo
+	@$(step) "build: bin/meterseal, without cgo" \
+		env CGO_ENABLED=0 $(GO) build -trimpath -o bin/meterseal ./cmd/meterseal
+
+##@ Prove
+.PHONY: test
+test: ## everything below but bench: set-up, build, check, unit, fuzz, integration
+	@$(step) "test: everything" $(MAKE) setup build check unit fuzz integration
+
+.PHONY: setup
+setup: ## install what the tests need (Debian packages, as root), or print the line to type
+	@$(step) "setup: what the tests need on this machine" ./scripts/setup.sh
+
+.PHONY: check
+check: fmt-check vet layering lint vuln ## format, vet, import rules, linters, known vulnerabilities
+
+.PHONY: unit
+unit: ## every package's tests, with the race detector, in random order
+	@$(step) "unit: $(PKG) with the race detector, in random order" \
+		env CGO_ENABLED=1 $(GO) test -race -shuffle=on -timeout=$(TIMEOUT) $(PKG)
+
+.PHONY: fuzz
+fuzz: ## every fuzz target for FUZZTIME each (make fuzz FUZZTIME=1m PKG=./dlms/apdu)
+	@$(step) "fuzz: every target for $(FUZZTIME)" ./scripts/fuzz.sh "$(PKG)" "$(FUZZTIME)"
+
+.PHONY: integration
+integration: build ## the tests that start real processes (build tag integration), without the race detector
+	@$(step) "integration: tests with real processes" ./scripts/integration.sh "$(PKG)" "$(TIMEOUT)"
+
+.PHONY: bench
+bench: ## benchmarks, with allocations (make bench BENCH=Seal PKG=./dlms/security)
+	@$(step) "bench: $(BENCH) in $(PKG)" \
+		$(GO) test -run='^$$' -bench='$(BENCH)' -benchmem -timeout=30m $(PKG)
+
+##@ Parts of check
+.PHONY: fmt-check
+fmt-check: ## fail where a file is not formatted as gofumpt does
+	@$(step) "gofumpt: formatting" ./scripts/format.sh check "$(PKG)"
+
+.PHONY: vet
+vet: ## go vet, with and without the integration tag
+	@$(step) "vet: $(PKG)" $(GO) vet $(PKG)
+	@$(step) "vet: $(PKG), tests with real processes" $(GO) vet -tags=integration $(PKG)
+
+.PHONY: layering
+layering: ## the import rules and the shape of the code, read from the source
+	@$(step) "layering: import rules, key bytes, sizes, doc comments" \
+		$(GO) test -count=1 ./internal/layering
+
+.PHONY: lint
+lint: ## golangci-lint with the list in .golangci.yml
+	@$(step) "golangci-lint: $(PKG)" $(GO) tool -modfile=tools/go.mod golangci-lint run $(PKG)
+
+.PHONY: vuln
+vuln: ## govulncheck; where its database cannot be had it says so and goes on
+	@$(step) "govulncheck: $(PKG)" ./scripts/vuln.sh "$(PKG)"
+
+##@ Help
+.PHONY: fmt
+fmt: ## format the code as gofumpt does
+	@$(step) "gofumpt: format" ./scripts/format.sh write "$(PKG)"
+
+.PHONY: clean
+clean: ## remove bin/
+	@rm -rf bin
+
+.PHONY: help
+help: ## this list
+	@awk 'BEGIN { FS = ":.*## " } \
+		/^##@ / { printf "\n%s\n", substr($$0, 5) } \
+		/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
