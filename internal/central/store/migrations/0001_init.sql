@@ -86,15 +86,26 @@ CREATE TABLE device_keys (
   PRIMARY KEY (device, use)
 ) STRICT;
 
--- Counters belong to a key version and a system title. send_ceiling: every value up to it may have been used.
--- receive_floor: the lowest value that is accepted from that title.
-CREATE TABLE counters (
-  meter         BLOB NOT NULL,
-  role          INTEGER NOT NULL,
-  version       INTEGER NOT NULL,
-  title         BLOB NOT NULL,
-  send_ceiling  INTEGER NOT NULL,
-  receive_floor INTEGER NOT NULL,
+-- Counters belong to a key version and a system title. Every value up to the ceiling may have been used by that
+-- title; raised is the sum of what was skipped on a peer's word.
+CREATE TABLE send_counters (
+  meter   BLOB NOT NULL,
+  role    INTEGER NOT NULL,
+  version INTEGER NOT NULL,
+  title   BLOB NOT NULL,
+  ceiling INTEGER NOT NULL,
+  raised  INTEGER NOT NULL,
+  PRIMARY KEY (meter, role, version, title),
+  FOREIGN KEY (meter, role, version) REFERENCES keys (meter, role, version)
+) STRICT;
+
+-- The highest counter accepted from a title under a key version.
+CREATE TABLE receive_floors (
+  meter   BLOB NOT NULL,
+  role    INTEGER NOT NULL,
+  version INTEGER NOT NULL,
+  title   BLOB NOT NULL,
+  last    INTEGER NOT NULL,
   PRIMARY KEY (meter, role, version, title),
   FOREIGN KEY (meter, role, version) REFERENCES keys (meter, role, version)
 ) STRICT;
@@ -153,7 +164,8 @@ DROP TABLE audit_leaves;
 DROP TABLE audit_entries;
 DROP TABLE journal_position;
 DROP TABLE handouts;
-DROP TABLE counters;
+DROP TABLE receive_floors;
+DROP TABLE send_counters;
 DROP TABLE device_keys;
 DROP TABLE keys;
 DROP TABLE grant_meters;

@@ -1,0 +1,122 @@
+package store
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/meterseal/meterseal/dlms"
+	"github.com/meterseal/meterseal/internal/central/rotation"
+	"github.com/meterseal/meterseal/internal/role"
+)
+
+// Changes is the table of key changes; it implements rotation.Store.
+type Changes struct{ s *Store }
+
+// Changes returns the table of key changes.
+func (s *Store) Changes() Changes { return Changes{s} }
+
+var _ rotation.Store = Changes{}
+
+const changeColumns = `id, meter, concentrator, role, from_version, to_version, step, reason, attempts, tried,
+	due_at, last_error, created_at, done_at`
+
+// Ask inserts a change for each key that has no open one.
+func (c Changes) Ask(ctx context.Context, changes []rotation.Change) (n int, err error) {
+	err = c.s.Update(ctx, func(ctx context.Context) error {
+		n = 0
+		for _, ch := range changes {
+			inserted, err := c.ask(ctx, ch)
+			if err != nil {
+				return err
+			}
+			n += inserted
+		}
+		return nil
+	})
+	return n, err
+}
+
+func (c Changes) ask(ctx context.Context, ch rotation.Change) (int, error) {
+	res, err := c.s.exec(ctx, `INSERT INTO changes (meter, concentrator, role, role_order, from_version, to_version,
+		step, reason, attempts, tried, due_at, last_error, created_at, done_at)
+		VALUES (?, ?, ?, ?, ?, ?, ?, ?, 0, 0, ?, '', ?, 0) ON CONFLICT DO NOTHING`,
+		ch.Meter[:], ch.Concentrator[:], int(ch.Role), slices.Index(role.Associations(), ch.Role), ch.From, ch.To,
+		string(ch.Step), ch.Reason, micros(ch.DueAt), micros(ch.CreatedAt))
+	if err != nil {
+		return 0, fmt.Errorf("insert key change: %w", err)
+	}
+	n, err := res.RowsAffected()
+	return int(n), err
+}
+
+// Due returns the open changes whose time has come, the first by role of each meter.
+func (c Changes) Due(ctx context.Context, now time.Time, limit int) ([]rotation.Change, error) {
+	return list(ctx, c.s, scanChange, `SELECT `+changeColumns+` FROM changes c
+		WHERE step <> 'done' AND due_at <= ? AND NOT EXISTS (SELECT 1 FROM changes o
+			WHERE o.meter = c.meter AND o.step <> 'done' AND o.role_order < c.role_order)
+		ORDER BY concentrator, id LIMIT ?`, micros(now), limit)
+}
+
+// Save writes how far each change has come.
+func (c Changes) Save(ctx context.Context, changes []rotation.Change) error {
+	return c.s.Update(ctx, func(ctx context.Context) error {
+		return c.s.execEach(ctx, `UPDATE changes SET from_version = ?, to_version = ?, step = ?, attempts = ?, tried = ?,
+			due_at = ?, last_error = ?, done_at = ? WHERE id = ?`, len(changes), func(i int) []any {
+			ch := changes[i]
+			return []any{
+				ch.From, ch.To, string(ch.Step), ch.Attempts, ch.Tried, micros(ch.DueAt), ch.LastError,
+				micros(ch.DoneAt), ch.ID,
+			}
+		})
+	})
+}
+
+// Open counts what is not done and tells when the next one is due.
+func (c Changes) Open(ctx context.Context) (count int, next time.Time, err error) {
+	type row struct {
+		n   int
+		due sql.NullInt64
+	}
+	r, err := one(ctx, c.s, func(s scanner) (r row, err error) { return r, s.Scan(&r.n, &r.due) },
+		`SELECT count(*), min(due_at) FROM changes WHERE step <> 'done'`)
+	if err != nil || !r.due.Valid {
+		return r.n, time.Time{}, err
+	}
+	return r.n, fromMicros(r.due.Int64), nil
+}
+
+// ByReason lists every change asked for with a reason, done or not, oldest first.
+func (c Changes) ByReason(ctx context.Context, reason string) ([]rotation.Change, error) {
+	return list(ctx, c.s, scanChange, `SELECT `+changeColumns+` FROM changes WHERE reason = ? ORDER BY id`, reason)
+}
+
+// Last returns the newest change of a key, or ErrNotFound.
+func (c Changes) Last(ctx context.Context, k rotation.MeterRole) (rotation.Change, error) {
+	return one(ctx, c.s, scanChange, `SELECT `+changeColumns+` FROM changes WHERE meter = ? AND role = ?
+		ORDER BY id DESC LIMIT 1`, k.Meter[:], int(k.Role))
+}
+
+func scanChange(s scanner) (rotation.Change, error) {
+	var (
+		c                  rotation.Change
+		meter, dc          []byte
+		r                  int
+		step               string
+		due, created, done int64
+	)
+	err := s.Scan(&c.ID, &meter, &dc, &r, &c.From, &c.To, &step, &c.Reason, &c.Attempts, &c.Tried, &due, &c.LastError,
+		&created, &done)
+	if err != nil {
+		return c, err
+	}
+	var errM, errD error
+	c.Meter, errM = dlms.SystemTitleFromBytes(meter)
+	c.Concentrator, errD = dlms.SystemTitleFromBytes(dc)
+	c.Role, c.Step = role.Role(r), rotation.Step(step)
+	c.DueAt, c.CreatedAt, c.DoneAt = fromMicros(due), fromMicros(created), fromMicros(done)
+	return c, errors.Join(errM, errD)
+}

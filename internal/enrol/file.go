@@ -1,0 +1,134 @@
+package enrol
+
+import (
+	"bytes"
+	"crypto/sha256"
+	"encoding/base32"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"strings"
+
+	"filippo.io/age"
+	"github.com/nats-io/nkeys"
+
+	"github.com/meterseal/meterseal/dlms"
+	"github.com/meterseal/meterseal/dlms/key"
+)
+
+// FileSchema names the form of an enrolment file.
+const FileSchema = "meterseal enrolment 1"
+
+// File is what a device hands to the central system to be enrolled. It holds no secret in clear. Whoever carries it
+// could put a file of his own in its place: compare the fingerprints.
+type File struct {
+	Schema     string           `json:"schema"`
+	Kind       Kind             `json:"kind"`
+	Title      dlms.SystemTitle `json:"system_title"`
+	NKeyPublic string           `json:"nkey_public,omitempty"` // concentrators: the public key on the bus
+	Sealed     []byte           `json:"sealed"`                // age, to the vault: KEK || MAC key
+}
+
+// Check refuses a file that cannot be right, before any key is used on it.
+func (f File) Check() error {
+	if f.Schema != FileSchema {
+		return fmt.Errorf("enrolment file: want schema %q, got %q", FileSchema, f.Schema)
+	}
+	if err := f.Kind.check(); err != nil {
+		return fmt.Errorf("enrolment file: %w", err)
+	}
+	switch {
+	case f.Title.IsZero():
+		return errors.New("enrolment file: want a system title")
+	case f.Kind == Concentrator && !nkeys.IsValidPublicUserKey(f.NKeyPublic):
+		return errors.New("enrolment file: want the public bus key of the concentrator (U...)")
+	case f.Kind != Concentrator && f.NKeyPublic != "":
+		return fmt.Errorf("enrolment file: a %s has no bus key", f.Kind)
+	case len(f.Sealed) == 0 || len(f.Sealed) > maxFile:
+		return errors.New("enrolment file: want sealed keys")
+	}
+	return nil
+}
+
+// Fingerprint is shown on both sides for a person to compare: 125 bits of SHA-256 over the whole file, in five
+// groups of five letters and digits.
+func (f File) Fingerprint() string {
+	h := sha256.Sum256(key.Framed([]byte(f.Schema), []byte(f.Kind), f.Title[:], []byte(f.NKeyPublic), f.Sealed))
+	s := base32.StdEncoding.EncodeToString(h[:])[:25]
+	return strings.Join([]string{s[:5], s[5:10], s[10:15], s[15:20], s[20:]}, "-")
+}
+
+// OpenKeys decrypts the device's two keys, in the vault.
+func (f File) OpenKeys(vault age.Identity) (key.Wrapping, key.MAC, error) {
+	kek, mac, err := f.openKeys(vault)
+	if err != nil {
+		return key.Wrapping{}, key.MAC{}, fmt.Errorf("enrolment file of %s: %w", f.Title, err)
+	}
+	return kek, mac, nil
+}
+
+func (f File) openKeys(vault age.Identity) (kek key.Wrapping, mac key.MAC, err error) {
+	r, err := age.Decrypt(bytes.NewReader(f.Sealed), vault)
+	if err != nil {
+		return kek, mac, errors.New("not encrypted to this central system, or damaged")
+	}
+	b, err := io.ReadAll(io.LimitReader(r, 2*key.Size+1))
+	defer clear(b)
+	if err != nil || len(b) != 2*key.Size {
+		return kek, mac, errors.New("want two sealed keys; the file is damaged")
+	}
+	if kek, err = key.NewWrapping(b[:key.Size]); err != nil {
+		return kek, mac, err
+	}
+	if mac, err = key.NewMAC(b[key.Size:]); err != nil {
+		return kek, mac, err
+	}
+	if kek.Weak() || mac.Weak() || kek.Fingerprint() == mac.Fingerprint() {
+		return kek, mac, errors.New("weak keys")
+	}
+	return kek, mac, nil
+}
+
+// Write writes the file to a new path.
+func (f File) Write(path string) error {
+	b, err := json.MarshalIndent(f, "", "  ")
+	if err != nil {
+		return fmt.Errorf("write enrolment file: %w", err)
+	}
+	if err := writeNew(path, append(b, '\n')); err != nil {
+		return fmt.Errorf("write enrolment file: %w", err)
+	}
+	return nil
+}
+
+// ReadFile reads and checks an enrolment file.
+func ReadFile(path string) (File, error) {
+	r, err := os.Open(path) //nolint:gosec // the operator's own path
+	if err != nil {
+		return File{}, fmt.Errorf("read enrolment file: %w", err)
+	}
+	b, err := readBounded(r)
+	if err = errors.Join(err, r.Close()); err != nil {
+		return File{}, fmt.Errorf("read enrolment file %s: %w", path, err)
+	}
+	return ParseFile(b)
+}
+
+// ParseFile reads and checks the bytes of an enrolment file. Unknown fields are refused.
+func ParseFile(b []byte) (File, error) {
+	if len(b) > maxFile {
+		return File{}, fmt.Errorf("enrolment file: longer than %d bytes", maxFile)
+	}
+	dec := json.NewDecoder(bytes.NewReader(b))
+	dec.DisallowUnknownFields()
+	var f File
+	if err := dec.Decode(&f); err != nil {
+		return File{}, fmt.Errorf("enrolment file: %w", err)
+	}
+	if dec.More() {
+		return File{}, errors.New("enrolment file: something follows it")
+	}
+	return f, f.Check()
+}

@@ -1,0 +1,91 @@
+package enrol
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/meterseal/meterseal/dlms"
+	"github.com/meterseal/meterseal/dlms/key"
+	"github.com/meterseal/meterseal/internal/role"
+)
+
+// Errors of a grant in the terminal's hand.
+var (
+	// ErrGrant is returned for a grant that is damaged, forged or another terminal's.
+	ErrGrant = errors.New("grant: refused: not given by the central system to this terminal")
+	// ErrGrantTime is returned for a grant before or after its time.
+	ErrGrantTime = errors.New("grant: not in force")
+	// ErrNotGranted is returned for a meter that the grant does not name.
+	ErrNotGranted = errors.New("grant: does not cover this meter")
+)
+
+// GrantSchema names the form of a grant.
+const GrantSchema = "meterseal grant 1"
+
+// MaxGrantKeys bounds the meters of one grant.
+const MaxGrantKeys = 10_000
+
+// Grant allows one terminal to open associations with some meters on their local port, from NotBefore until
+// NotAfter. It holds their CC_LOCALE, sealed to the terminal. An honest terminal refuses it outside its time; that
+// the meters refuse a dishonest one, too, rests on the change of their CC_LOCALE after the end.
+type Grant struct {
+	Schema    string           `json:"schema"`
+	ID        string           `json:"id"`
+	Terminal  dlms.SystemTitle `json:"terminal"`
+	NotBefore time.Time        `json:"not_before"`
+	NotAfter  time.Time        `json:"not_after"`
+	Keys      []SealedKey      `json:"keys"`
+	MAC       []byte           `json:"mac"`
+}
+
+// Bound returns the parts that the grant's MAC covers: all of it, and each key by its own MAC.
+func (g Grant) Bound() [][]byte {
+	times := binary.BigEndian.AppendUint64(nil, uint64(g.NotBefore.UnixMicro())) //nolint:gosec // two's complement is fine
+	times = binary.BigEndian.AppendUint64(times, uint64(g.NotAfter.UnixMicro())) //nolint:gosec // as above
+	parts := [][]byte{[]byte(g.Schema), []byte(g.ID), g.Terminal[:], times}
+	for _, k := range g.Keys {
+		parts = append(parts, k.MAC)
+	}
+	return parts
+}
+
+// SealGrant completes a grant, whose keys are sealed already.
+func SealGrant(g Grant, mac key.MAC) (Grant, error) {
+	if mac.IsZero() {
+		return Grant{}, fmt.Errorf("seal grant %s: %w", g.ID, key.ErrNoKey)
+	}
+	g.Schema = GrantSchema
+	g.NotBefore, g.NotAfter = g.NotBefore.UTC().Truncate(time.Microsecond), g.NotAfter.UTC().Truncate(time.Microsecond)
+	sum := mac.Sum(g.Bound()...)
+	g.MAC = sum[:]
+	return g, nil
+}
+
+// Verify says whether the grant is genuine and this terminal's. It does not look at the time.
+func (g Grant) Verify(own dlms.SystemTitle, mac key.MAC) error {
+	if g.Schema != GrantSchema || len(g.Keys) > MaxGrantKeys || g.Terminal != own || !mac.Verify(g.MAC, g.Bound()...) {
+		return ErrGrant
+	}
+	return nil
+}
+
+// Check says whether the grant is in force at now.
+func (g Grant) Check(now time.Time) error {
+	if now.Before(g.NotBefore) || now.After(g.NotAfter) {
+		return fmt.Errorf("%w: from %s to %s, now %s", ErrGrantTime,
+			g.NotBefore.Format(time.RFC3339), g.NotAfter.Format(time.RFC3339), now.UTC().Format(time.RFC3339))
+	}
+	return nil
+}
+
+// For returns the sealed key of one meter.
+func (g Grant) For(meter dlms.SystemTitle) (SealedKey, error) {
+	for _, k := range g.Keys {
+		if k.Meter == meter && k.Role == role.CCLOCALE {
+			return k, nil
+		}
+	}
+	return SealedKey{}, fmt.Errorf("%w: %s", ErrNotGranted, meter)
+}
