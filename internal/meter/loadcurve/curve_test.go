@@ -246,7 +246,7 @@ func TestAnEmptyOrBackwardIntervalIsNothing(t *testing.T) {
 	for range l.Rows(c.Start(), c.End(), 0) {
 		t.Fatal("a row of no length")
 	}
-	for range l.Rows(c.End(), c.Start(), HalfHour) {
+	for range l.Rows(c.End(), c.Start(), DefaultStep) {
 		t.Fatal("a row backwards")
 	}
 }
@@ -254,7 +254,7 @@ func TestAnEmptyOrBackwardIntervalIsNothing(t *testing.T) {
 func TestRowsStopWhenTheReaderStops(t *testing.T) {
 	c := mustRead(t, "testdata/household.csv.gz")
 	n := 0
-	for range c.Copy(Unscaled, 0).Rows(c.Start(), c.Start().AddDate(1000, 0, 0), HalfHour) {
+	for range c.Copy(Unscaled, 0).Rows(c.Start(), c.Start().AddDate(1000, 0, 0), DefaultStep) {
 		if n++; n == 3 {
 			break
 		}

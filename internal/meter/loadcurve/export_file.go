@@ -9,7 +9,7 @@ import (
 )
 
 const (
-	defaultStep = 30 // minutes
+	assumedStep = 30 // minutes
 	maxStep     = 60
 )
 
@@ -112,7 +112,7 @@ func (e *exportFile) commonStep() (int64, error) {
 	case e.declared != 0:
 		return int64(e.declared), nil
 	case e.step >= 0 || len(e.rows) < 2:
-		return defaultStep, nil
+		return assumedStep, nil
 	}
 	step := e.shortest()
 	if maxStep%step != 0 {

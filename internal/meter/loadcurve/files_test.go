@@ -36,7 +36,7 @@ func readRows(t *testing.T, path string) []Row {
 		if _, err := fmt.Sscanf(rest, "%d;%d;%d", &r.WattHours, &r.Register, &r.Missing); err != nil {
 			t.Fatal(err)
 		}
-		r.End = r.Start.Add(HalfHour)
+		r.End = r.Start.Add(DefaultStep)
 		rows = append(rows, r)
 	}
 	if len(rows) < 60 {
@@ -92,7 +92,7 @@ func TestBothFilesGiveTheHalfHoursOfAnotherProgram(t *testing.T) {
 			}
 			rows := readRows(t, "testdata/"+want.half)
 			var got []Row
-			for r := range c.Copy(Unscaled, 0).Rows(c.Start(), c.End(), HalfHour) {
+			for r := range c.Copy(Unscaled, 0).Rows(c.Start(), c.End(), DefaultStep) {
 				got = append(got, r)
 			}
 			if d := cmp.Diff(rows, got, cmp.Comparer(sameInstant)); d != "" {
@@ -149,8 +149,8 @@ func TestParseReadsEveryFormOfTheSameRows(t *testing.T) {
 				t.Fatalf("covers %v to %v, first day %v", c.Start(), c.End(), c.FirstFullDay())
 			}
 			for i, want := range []int64{300, 600} {
-				a := midnight.Add(time.Duration(i) * HalfHour)
-				if wh, missing := c.Interval(a, a.Add(HalfHour)); wh != want || missing != 0 {
+				a := midnight.Add(time.Duration(i) * DefaultStep)
+				if wh, missing := c.Interval(a, a.Add(DefaultStep)); wh != want || missing != 0 {
 					t.Errorf("half hour %d: got %d Wh, %d missing, want %d", i, wh, missing, want)
 				}
 			}

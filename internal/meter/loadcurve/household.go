@@ -56,7 +56,7 @@ type home struct {
 }
 
 func newHome(seed uint64) *home {
-	r := rand.New(rand.NewPCG(seed, 0)) //nolint:gosec // a load, not a secret
+	r := rand.New(rand.NewPCG(seed, 0))
 	return &home{
 		seed:   seed,
 		base:   between(r, 70, 100),
@@ -109,7 +109,7 @@ func (p plan) watts(minute int64) (w int64) {
 
 // plan draws one day. The bounds keep every day between 6 and 15 kWh.
 func (h *home) plan(day int64) plan {
-	r := rand.New(rand.NewPCG(h.seed, uint64(day)+1)) //nolint:gosec // a load, not a secret
+	r := rand.New(rand.NewPCG(h.seed, uint64(day)+1))
 	p := h.evening(r)
 	if weekend(day) {
 		return append(p, lateMorning(r)...)

@@ -28,8 +28,8 @@ import (
 	"time"
 )
 
-// HalfHour is the usual step of a load curve.
-const HalfHour = 30 * time.Minute
+// DefaultStep is the step of a load curve unless somebody chose another.
+const DefaultStep = 30 * time.Minute
 
 const (
 	secondsPerMinute = 60
