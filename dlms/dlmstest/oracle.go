@@ -14,8 +14,8 @@ import (
 // ErrNonceReused is returned by an Oracle that saw one initialization vector twice under one key.
 var ErrNonceReused = errors.New("dlmstest: nonce used twice")
 
-// Repeat is the first repeated nonce that an Oracle saw, with the places that sealed.
-type Repeat struct {
+// Reuse is the first repeated nonce that an Oracle saw, with the places that sealed.
+type Reuse struct {
 	Key           key.Fingerprint
 	IV            []byte
 	First, Second Site
@@ -28,12 +28,12 @@ type Site struct {
 }
 
 // Error describes the repeat on several lines.
-func (r *Repeat) Error() string {
+func (r *Reuse) Error() string {
 	return fmt.Sprintf("%v: key %s, iv %X\n  first by %s\n  again by %s", ErrNonceReused, r.Key, r.IV, r.First, r.Second)
 }
 
 // Unwrap returns ErrNonceReused.
-func (r *Repeat) Unwrap() error { return ErrNonceReused }
+func (r *Reuse) Unwrap() error { return ErrNonceReused }
 
 // String lists the calls.
 func (s Site) String() string { return s.Watcher + "\n    " + strings.Join(s.Calls, "\n    ") }
@@ -61,14 +61,14 @@ type Oracle struct {
 	seen   map[nonce]uint32 // index into sites
 	sites  []site
 	known  map[site]uint32
-	repeat *Repeat
-	report func(*Repeat)
+	repeat *Reuse
+	report func(*Reuse)
 }
 
 // NewOracle returns an oracle that fails t at the first repeat, and also at the end when nothing was sealed at all:
 // an oracle that is not wired in would otherwise pass every test.
 func NewOracle(t TB) *Oracle {
-	o := &Oracle{report: func(r *Repeat) { t.Errorf("%v", r) }}
+	o := &Oracle{report: func(r *Reuse) { t.Errorf("%v", r) }}
 	t.Cleanup(func() {
 		t.Helper()
 		if o.Seals() == 0 {
@@ -95,7 +95,7 @@ func (o *Oracle) Seals() int {
 	return len(o.seen)
 }
 
-// Err returns the first repeat as a *Repeat, or nil.
+// Err returns the first repeat as a *Reuse, or nil.
 func (o *Oracle) Err() error {
 	o.mu.Lock()
 	defer o.mu.Unlock()
@@ -112,7 +112,7 @@ func (o *Oracle) record(n nonce, s site) {
 }
 
 // note returns the repeat if n is the first one.
-func (o *Oracle) note(n nonce, s site) *Repeat {
+func (o *Oracle) note(n nonce, s site) *Reuse {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	if o.seen == nil {
@@ -126,7 +126,7 @@ func (o *Oracle) note(n nonce, s site) *Repeat {
 	if o.repeat != nil {
 		return nil
 	}
-	o.repeat = &Repeat{Key: n.key, IV: n.iv[:], First: o.sites[first].resolve(), Second: s.resolve()}
+	o.repeat = &Reuse{Key: n.key, IV: n.iv[:], First: o.sites[first].resolve(), Second: s.resolve()}
 	return o.repeat
 }
 
