@@ -7,7 +7,7 @@ import (
 )
 
 const (
-	maxRows = 3_000_000 // 5.7 years of minutes
+	maxRows = 2_500_000 // 4.7 years of minutes
 	maxSpan = 50 * 366 * secondsPerDay
 )
 

@@ -216,7 +216,7 @@ func TestParseRefusesALineWithoutEndInBoundedMemory(t *testing.T) {
 
 func TestParseRefusesBlankLinesWithoutEnd(t *testing.T) {
 	_, err := Parse(io.MultiReader(strings.NewReader(uciHeader), zeros('\n')))
-	if err == nil || !strings.Contains(err.Error(), "more than 4000000 lines") {
+	if err == nil || !strings.Contains(err.Error(), "more than 3500000 lines") {
 		t.Errorf("got %v", err)
 	}
 }

@@ -51,7 +51,7 @@ func ReadFile(path string) (*Curve, error) {
 // Refused, with the number of the line: a missing column or one too many, a
 // stamp that is no whole minute, a power that is negative, above 1 MW or no
 // whole number of watts, a unit other than W, a line above 4096 bytes, more than
-// 3 million rows or 50 years. A file without rows gives ErrNoRows, one without a
+// 2.5 million rows or 50 years. A file without rows gives ErrNoRows, one without a
 // known header ErrUnknownFormat. Memory is bounded by these limits, whatever the
 // input decompresses to.
 func Parse(r io.Reader) (*Curve, error) {
