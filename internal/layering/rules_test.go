@@ -93,7 +93,10 @@ var externalRules = []struct {
 }{
 	{"filippo.io/age", []string{"internal/shipment", "internal/enrol", "internal/central/...", "internal/concentrator/...", "internal/terminal/...", "internal/lab", "cmd/meterseal"}},
 	{"github.com/mattn/go-isatty", []string{"internal/lab", "cmd/meterseal"}},
-	{"github.com/nats-io", []string{"internal/bus"}},
+	{"github.com/nats-io/nats-server/v2", []string{"internal/bus"}},
+	{"github.com/nats-io/nats.go", []string{"internal/bus"}},
+	{"github.com/nats-io/jwt/v2", []string{"internal/bus"}},
+	{"github.com/nats-io/nkeys", []string{"internal/bus", "internal/enrol", "internal/central", "internal/concentrator"}},
 	{"github.com/pressly/goose/v3", []string{"internal/central/store/..."}},
 	{"github.com/spf13/cobra", []string{"cmd/meterseal"}},
 	{"github.com/spf13/pflag", []string{"cmd/meterseal"}},
