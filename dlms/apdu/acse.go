@@ -1,0 +1,246 @@
+package apdu
+
+import (
+	"fmt"
+	"strconv"
+
+	"github.com/meterseal/meterseal/dlms"
+	"github.com/meterseal/meterseal/dlms/internal/wire"
+)
+
+// ApplicationContext is the last number of the application context name 2.16.756.5.8.1.x (GB 9.4.2.2.2).
+type ApplicationContext uint8
+
+// Application contexts.
+const (
+	ContextLN         ApplicationContext = 1 // logical names, no ciphering
+	ContextSN         ApplicationContext = 2 // short names, no ciphering
+	ContextLNCiphered ApplicationContext = 3 // logical names with ciphering
+	ContextSNCiphered ApplicationContext = 4 // short names with ciphering
+)
+
+// String returns the context's name.
+func (c ApplicationContext) String() string {
+	switch c {
+	case ContextLN:
+		return "ln"
+	case ContextSN:
+		return "sn"
+	case ContextLNCiphered:
+		return "ln-ciphered"
+	case ContextSNCiphered:
+		return "sn-ciphered"
+	}
+	return "application context " + strconv.Itoa(int(c))
+}
+
+// Mechanism is the last number of the authentication mechanism name 2.16.756.5.8.2.x (GB 9.4.2.2.3).
+type Mechanism uint8
+
+// Authentication mechanisms.
+const (
+	MechanismLowest    Mechanism = 0 // no authentication
+	MechanismLLS       Mechanism = 1 // a password in clear
+	MechanismHLS       Mechanism = 2 // the maker's own
+	MechanismHLSMD5    Mechanism = 3
+	MechanismHLSSHA1   Mechanism = 4
+	MechanismHLSGMAC   Mechanism = 5
+	MechanismHLSSHA256 Mechanism = 6
+	MechanismHLSECDSA  Mechanism = 7
+)
+
+// String returns the mechanism's name.
+func (m Mechanism) String() string {
+	names := [...]string{"lowest", "lls", "hls", "hls-md5", "hls-sha1", "hls-gmac", "hls-sha256", "hls-ecdsa"}
+	if int(m) < len(names) {
+		return names[m]
+	}
+	return "mechanism " + strconv.Itoa(int(m))
+}
+
+// HLS reports whether the mechanism takes four passes.
+func (m Mechanism) HLS() bool { return m >= MechanismHLS }
+
+// InvocationID is an AP- or AE-invocation-identifier: an INTEGER that this module carries and gives no meaning. As
+// calling-AE-invocation-identifier it names the user of the client (GB 4.3.6).
+type InvocationID struct {
+	Present bool
+	Value   int64
+}
+
+// Object identifiers 2.16.756.5.8.1 and 2.16.756.5.8.2, to which one octet is added.
+const (
+	oidContext   = "\x60\x85\x74\x05\x08\x01"
+	oidMechanism = "\x60\x85\x74\x05\x08\x02"
+)
+
+// Tags inside the association's APDUs (GB 9.4.2): context-specific, primitive 0x80 or constructed 0xA0.
+const (
+	tagUserInformation  = 0xBE // [30]
+	tagImplementation   = 0x9D // [29] IMPLICIT GraphicString
+	tagContextName      = 0xA1 // [1]
+	tagProtocolVersion  = 0x80 // [0] IMPLICIT BIT STRING
+	tagCharString       = 0x80 // [0] IMPLICIT GraphicString, in an authentication value
+	requirementUnused   = 7    // one bit used
+	requirementAuthBit  = 0x80 // authentication (0)
+	protocolVersion1Bit = 0x80 // version1 (0)
+)
+
+// readFields reads the fields of an association's APDU. They come in ascending order of their tag numbers, none
+// twice, so that no later field can overrule one that was checked.
+func readFields(r *wire.Reader, field func(tag byte, body *wire.Reader)) {
+	last := -1
+	for r.Len() > 0 {
+		r.In("")
+		tag, body := r.Element()
+		if number := int(tag & 0x1F); r.Err() == nil && number <= last {
+			r.Fail(fmt.Errorf("%w: field %#02x is out of order or comes twice", ErrValue, tag))
+		} else {
+			last = number
+		}
+		if r.Err() != nil {
+			return
+		}
+		field(tag, &body)
+		r.Join(&body)
+	}
+}
+
+// unknownField refuses a field that the standard does not have here.
+func unknownField(tag byte, body *wire.Reader) {
+	body.In("")
+	body.Fail(fmt.Errorf("%w: unknown field %#02x", ErrValue, tag))
+}
+
+// readOID reads an object identifier of the given arc and returns its last octet.
+func readOID(body *wire.Reader, arc string) uint8 {
+	p := body.Bytes(len(arc))
+	if body.Err() == nil && string(p) != arc {
+		body.Fail(fmt.Errorf("%w: object identifier %x is not of dlms", ErrValue, p))
+	}
+	return body.Uint8()
+}
+
+// readContextName reads the content of [1] EXPLICIT OBJECT IDENTIFIER.
+func readContextName(body *wire.Reader) ApplicationContext {
+	oid := body.In("application context").Expected(wire.TagOID)
+	c := ApplicationContext(readOID(&oid, oidContext))
+	body.Join(&oid)
+	return c
+}
+
+// readProtocolVersion reads a BIT STRING that must have version1 (0); it is kept to be written as it came.
+func readProtocolVersion(body *wire.Reader) []byte {
+	p := body.In("protocol version").Rest()
+	if body.Err() == nil && (len(p) < 2 || len(p) > 5 || p[0] > 7 || p[1]&protocolVersion1Bit == 0) {
+		body.Fail(fmt.Errorf("%w: want version 1, got % x", ErrValue, p))
+	}
+	return p
+}
+
+// readRequirements reads a BIT STRING of ACSE requirements and returns its bit authentication (0). Application
+// context negotiation, bit 1, is not part of DLMS/COSEM.
+func readRequirements(body *wire.Reader) bool {
+	unused := body.In("acse requirements").Uint8()
+	bits := body.Uint8()
+	if body.Err() == nil && (unused != requirementUnused || bits&requirementAuthBit == 0) {
+		body.Fail(fmt.Errorf("%w: want 07 80, got %02x %02x", ErrValue, unused, bits))
+	}
+	if bits != requirementAuthBit {
+		body.MarkLax()
+	}
+	return true
+}
+
+// readTitle reads the content of an AP title, an OCTET STRING of eight bytes. A title of zeros is refused: it means
+// "none" everywhere else.
+func readTitle(body *wire.Reader) dlms.SystemTitle {
+	p := body.In("system title").Explicit(wire.TagOctetString)
+	if body.Err() != nil {
+		return dlms.SystemTitle{}
+	}
+	t, err := dlms.SystemTitleFromBytes(p)
+	if err == nil && t.IsZero() {
+		err = fmt.Errorf("%w: all zero", ErrValue)
+	}
+	if err != nil {
+		body.In("").Fail(err)
+	}
+	return t
+}
+
+// readAuthenticationValue reads the content of a CHOICE of which DLMS/COSEM uses charstring.
+func readAuthenticationValue(body *wire.Reader) []byte {
+	return body.In("authentication value").Explicit(tagCharString)
+}
+
+func readUserInformation(body *wire.Reader) []byte {
+	return body.In("user information").Explicit(wire.TagOctetString)
+}
+
+func readOctets(body *wire.Reader, field string) []byte {
+	return body.In(field).Explicit(wire.TagOctetString)
+}
+
+// readInteger reads the content of an EXPLICIT INTEGER.
+func readInteger(body *wire.Reader, field string) int64 {
+	n := body.In(field).Expected(wire.TagInteger)
+	v := n.Integer()
+	body.Join(&n)
+	return v
+}
+
+func readInvocationID(body *wire.Reader, field string) InvocationID {
+	return InvocationID{Present: true, Value: readInteger(body, field)}
+}
+
+// appendOID appends tag, length and an object identifier of one more octet than arc.
+func appendOID(dst []byte, tag byte, arc string, last uint8) []byte {
+	dst = append(dst, tag, byte(len(arc)+1))
+	return append(append(dst, arc...), last)
+}
+
+func appendContextName(dst []byte, c ApplicationContext) []byte {
+	dst, mark := wire.Begin(dst, tagContextName)
+	return wire.End(appendOID(dst, wire.TagOID, oidContext, uint8(c)), mark)
+}
+
+// appendExplicit appends content as an element of tag inner inside one of tag outer; nil is absent.
+func appendExplicit(dst []byte, outer, inner byte, content []byte) []byte {
+	if content == nil {
+		return dst
+	}
+	dst, mark := wire.Begin(dst, outer)
+	return wire.End(wire.AppendElement(dst, inner, content), mark)
+}
+
+// appendImplicit appends content under tag; nil is absent.
+func appendImplicit(dst []byte, tag byte, content []byte) []byte {
+	if content == nil {
+		return dst
+	}
+	return wire.AppendElement(dst, tag, content)
+}
+
+func appendTitle(dst []byte, tag byte, t dlms.SystemTitle) []byte {
+	if t.IsZero() {
+		return dst
+	}
+	return appendExplicit(dst, tag, wire.TagOctetString, t[:])
+}
+
+func appendInvocationID(dst []byte, tag byte, id InvocationID) []byte {
+	if !id.Present {
+		return dst
+	}
+	dst, mark := wire.Begin(dst, tag)
+	return wire.End(wire.AppendInteger(dst, wire.TagInteger, id.Value), mark)
+}
+
+// appendAuthentication appends the three fields of the authentication functional unit, under the tags of the AARQ
+// or of the AARE.
+func appendAuthentication(dst []byte, tags [3]byte, m Mechanism, value []byte) []byte {
+	dst = append(dst, tags[0], 2, requirementUnused, requirementAuthBit)
+	dst = appendOID(dst, tags[1], oidMechanism, uint8(m))
+	return appendExplicit(dst, tags[2], tagCharString, value)
+}

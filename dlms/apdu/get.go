@@ -1,0 +1,234 @@
+package apdu
+
+import (
+	"fmt"
+
+	"github.com/meterseal/meterseal/dlms"
+	"github.com/meterseal/meterseal/dlms/internal/wire"
+)
+
+// GetRequestKind is the choice of a GetRequest.
+type GetRequestKind uint8
+
+// Kinds of a GetRequest.
+const (
+	GetRequestNormal   GetRequestKind = 1
+	GetRequestNext     GetRequestKind = 2
+	GetRequestWithList GetRequestKind = 3
+)
+
+// GetRequest reads attributes (GB 9.3.6, 9.5).
+//
+//	GET-Request ::= CHOICE { normal [1], next [2], with-list [3] }
+//	Get-Request-Normal ::= SEQUENCE { invoke-id-and-priority, cosem-attribute-descriptor, access-selection OPTIONAL }
+//	Get-Request-Next ::= SEQUENCE { invoke-id-and-priority, block-number Unsigned32 }
+//	Get-Request-With-List ::= SEQUENCE { invoke-id-and-priority, SEQUENCE OF descriptor-with-selection }
+type GetRequest struct {
+	Kind GetRequestKind
+	ID   InvokeID
+	// Attribute is asked for by the normal form.
+	Attribute Attribute
+	// Block is the number of the block received last, in the next form.
+	Block uint32
+	// List is asked for by the with-list form.
+	List []Attribute
+}
+
+// ParseGetRequest parses a GetRequest. The normal form without selection is parsed without allocation.
+func ParseGetRequest(b []byte) (GetRequest, error) {
+	r := wire.NewReader(b)
+	q := readGetRequest(&r)
+	if err := done(&r, TagGetRequest); err != nil {
+		return GetRequest{}, err
+	}
+	return q, nil
+}
+
+func readGetRequest(r *wire.Reader) GetRequest {
+	kind, id := head(r, TagGetRequest)
+	q := GetRequest{Kind: GetRequestKind(kind), ID: id}
+	switch q.Kind {
+	case GetRequestNormal:
+		q.Attribute = readAttribute(r)
+	case GetRequestNext:
+		q.Block = r.In("block number").Uint32()
+	case GetRequestWithList:
+		q.List = readAttributes(r)
+	default:
+		unknownKind(r, kind)
+	}
+	return q
+}
+
+// AppendBinary appends the request.
+func (q GetRequest) AppendBinary(dst []byte) ([]byte, error) {
+	dst = appendHead(dst, TagGetRequest, uint8(q.Kind), q.ID)
+	var err error
+	switch q.Kind {
+	case GetRequestNormal:
+		dst, err = q.Attribute.append(dst)
+	case GetRequestNext:
+		dst = appendNumber(dst, q.Block)
+	case GetRequestWithList:
+		dst, err = appendAttributes(dst, q.List)
+	default:
+		err = badKind(TagGetRequest, uint8(q.Kind))
+	}
+	return appendError(TagGetRequest, dst, err)
+}
+
+// GetResponseKind is the choice of a GetResponse.
+type GetResponseKind uint8
+
+// Kinds of a GetResponse.
+const (
+	GetResponseNormal   GetResponseKind = 1
+	GetResponseBlock    GetResponseKind = 2
+	GetResponseWithList GetResponseKind = 3
+)
+
+// GetResult is one outcome of reading: a value when Result is success, else the reason why there is none.
+//
+//	Get-Data-Result ::= CHOICE { data [0] Data, data-access-result [1] IMPLICIT Data-Access-Result }
+type GetResult struct {
+	Result dlms.DataAccessResult
+	Data   dlms.Data
+}
+
+// GetResponse answers a GetRequest (GB 9.3.6, 9.5).
+//
+//	GET-Response ::= CHOICE { normal [1], with-datablock [2], with-list [3] }
+//	Get-Response-Normal ::= SEQUENCE { invoke-id-and-priority, result Get-Data-Result }
+//	Get-Response-With-Datablock ::= SEQUENCE { invoke-id-and-priority, result DataBlock-G }
+//	Get-Response-With-List ::= SEQUENCE { invoke-id-and-priority, result SEQUENCE OF Get-Data-Result }
+//	DataBlock-G ::= SEQUENCE { last-block BOOLEAN, block-number Unsigned32,
+//	  result CHOICE { raw-data [0] IMPLICIT OCTET STRING, data-access-result [1] IMPLICIT Data-Access-Result } }
+type GetResponse struct {
+	Kind GetResponseKind
+	ID   InvokeID
+	// Result is the outcome in the normal form.
+	Result GetResult
+	// Block is carried by the block form.
+	Block Block
+	// List has one outcome for each attribute asked for, in the with-list form.
+	List []GetResult
+}
+
+// ParseGetResponse parses a GetResponse. The normal form with a value that is no list is parsed without allocation.
+func ParseGetResponse(b []byte) (GetResponse, error) {
+	r := wire.NewReader(b)
+	p := readGetResponse(&r)
+	if err := done(&r, TagGetResponse); err != nil {
+		return GetResponse{}, err
+	}
+	return p, nil
+}
+
+func readGetResponse(r *wire.Reader) GetResponse {
+	kind, id := head(r, TagGetResponse)
+	p := GetResponse{Kind: GetResponseKind(kind), ID: id}
+	switch p.Kind {
+	case GetResponseNormal:
+		p.Result = readGetResult(r)
+	case GetResponseBlock:
+		p.Block = readBlockG(r)
+	case GetResponseWithList:
+		p.List = readList(r, "result list", sizeDataResult, readGetResult)
+	default:
+		unknownKind(r, kind)
+	}
+	return p
+}
+
+// ParseGetResults parses the raw data of all blocks of a long get with list, put together: a SEQUENCE OF
+// Get-Data-Result.
+func ParseGetResults(b []byte) ([]GetResult, error) {
+	r := wire.NewReader(b)
+	list := readList(&r, "result list", sizeDataResult, readGetResult)
+	if err := r.Done(); err != nil {
+		return nil, fmt.Errorf("parse get results: %w", err)
+	}
+	return list, nil
+}
+
+// AppendGetResults appends what ParseGetResults parses, to be cut into blocks.
+func AppendGetResults(dst []byte, list []GetResult) ([]byte, error) {
+	dst = wire.AppendLength(dst, len(list))
+	for i := range list {
+		var err error
+		if dst, err = list[i].append(dst); err != nil {
+			return nil, err
+		}
+	}
+	return dst, nil
+}
+
+// readGetResult reads a choice. A data access result of success in the place of a value says nothing and is refused.
+func readGetResult(r *wire.Reader) GetResult {
+	if !readChoice(r.In("result")) {
+		return GetResult{Data: dlms.ReadData(r.In("data"))}
+	}
+	return GetResult{Result: readRefusal(r)}
+}
+
+// readChoice reads the tag of a choice between 0 and 1.
+func readChoice(r *wire.Reader) bool {
+	c := r.Uint8()
+	if c > 1 {
+		r.Fail(fmt.Errorf("%w: choice %d", ErrValue, c))
+	}
+	return c == 1
+}
+
+// readRefusal reads a data access result that must not be success.
+func readRefusal(r *wire.Reader) dlms.DataAccessResult {
+	v := dlms.DataAccessResult(r.In("data access result").Uint8())
+	if r.Err() == nil && v == dlms.DataAccessSuccess {
+		r.Fail(fmt.Errorf("%w: success without data", ErrValue))
+	}
+	return v
+}
+
+func readBlockG(r *wire.Reader) Block {
+	var b Block
+	b.Last = r.In("last block").Bool()
+	b.Number = r.In("block number").Uint32()
+	if readChoice(r.In("block result")) {
+		b.Result = readRefusal(r)
+	} else {
+		b.Raw = r.In("raw data").OctetString()
+	}
+	return b
+}
+
+func (v *GetResult) append(dst []byte) ([]byte, error) {
+	if v.Result != dlms.DataAccessSuccess {
+		return append(dst, 1, byte(v.Result)), nil
+	}
+	return v.Data.AppendBinary(append(dst, 0))
+}
+
+func (b *Block) appendG(dst []byte) []byte {
+	dst = appendNumber(wire.AppendBool(dst, b.Last), b.Number)
+	if b.Result != dlms.DataAccessSuccess {
+		return append(dst, 1, byte(b.Result))
+	}
+	return wire.AppendOctetString(append(dst, 0), b.Raw)
+}
+
+// AppendBinary appends the response, without allocation when dst has the room.
+func (p GetResponse) AppendBinary(dst []byte) ([]byte, error) {
+	dst = appendHead(dst, TagGetResponse, uint8(p.Kind), p.ID)
+	var err error
+	switch p.Kind {
+	case GetResponseNormal:
+		dst, err = p.Result.append(dst)
+	case GetResponseBlock:
+		dst = p.Block.appendG(dst)
+	case GetResponseWithList:
+		dst, err = AppendGetResults(dst, p.List)
+	default:
+		err = badKind(TagGetResponse, uint8(p.Kind))
+	}
+	return appendError(TagGetResponse, dst, err)
+}
