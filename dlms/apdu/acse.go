@@ -152,21 +152,29 @@ func readRequirements(body *wire.Reader) bool {
 	return true
 }
 
-// readTitle reads the content of an AP title, an OCTET STRING of eight bytes. A title of zeros is refused: it means
-// "none" everywhere else.
+// readTitle reads the content of an AP title, an OCTET STRING that holds a system title.
 func readTitle(body *wire.Reader) dlms.SystemTitle {
 	p := body.In("system title").Explicit(wire.TagOctetString)
 	if body.Err() != nil {
 		return dlms.SystemTitle{}
 	}
-	t, err := dlms.SystemTitleFromBytes(p)
-	if err == nil && t.IsZero() {
-		err = fmt.Errorf("%w: all zero", ErrValue)
-	}
+	t, err := systemTitle(p)
 	if err != nil {
-		body.In("").Fail(err)
+		body.Fail(err)
 	}
 	return t
+}
+
+// systemTitle takes a system title out of an APDU. A title of zeros is refused: it means "none" everywhere else.
+func systemTitle(p []byte) (dlms.SystemTitle, error) {
+	if len(p) != dlms.SystemTitleSize {
+		return dlms.SystemTitle{}, fmt.Errorf("%w: want %d bytes, got %d", ErrLength, dlms.SystemTitleSize, len(p))
+	}
+	t := dlms.SystemTitle(p)
+	if t.IsZero() {
+		return dlms.SystemTitle{}, fmt.Errorf("%w: all zero", ErrValue)
+	}
+	return t, nil
 }
 
 // readAuthenticationValue reads the content of a CHOICE of which DLMS/COSEM uses charstring.

@@ -10,15 +10,11 @@ import (
 // headerSize is the size of the security header: security control and invocation counter (GB 9.2.7.2.4).
 const headerSize = 5
 
-// Ciphered is a protected APDU (GB 9.2.7.2.4): of a service of its own (glo- and ded-), or general-glo-ciphering
-// and general-ded-ciphering, which name the originator and can carry any APDU.
+// Ciphered is the protected form of one service's APDU (GB 9.2.7.2.4).
 //
-//	glo-get-request [200] IMPLICIT OCTET STRING                and so on: tag, length, SC, IC, content
-//	General-Glo-Ciphering ::= SEQUENCE { system-title OCTET STRING, ciphered-content OCTET STRING }
+//	glo-get-request [200] IMPLICIT OCTET STRING, and so on: tag, length, SC, IC, content
 type Ciphered struct {
 	Tag Tag
-	// Title is the originator's system title: general forms only, zero when it was left out.
-	Title dlms.SystemTitle
 	// Control is the security control byte, not looked at here.
 	Control byte
 	Counter dlms.InvocationCounter
@@ -27,44 +23,65 @@ type Ciphered struct {
 	Content []byte
 }
 
-// General reports whether the tag is that of a general form, which has a title.
-func (c Ciphered) General() bool { return c.Tag.general() }
-
-func (t Tag) general() bool { return t == TagGeneralGlo || t == TagGeneralDed }
-
-// IsCiphered reports whether ParseCiphered knows the tag.
-func (t Tag) IsCiphered() bool {
-	_, _, ok := PlainTag(t)
-	return ok || t.general()
+// GeneralCiphered is general-glo-ciphering or general-ded-ciphering (GB 9.2.7.2.4), which names the originator and
+// can carry any APDU.
+//
+//	General-Glo-Ciphering ::= SEQUENCE { system-title OCTET STRING, ciphered-content OCTET STRING }
+type GeneralCiphered struct {
+	// Title is the originator's system title, zero where it was left out because the peer knows it.
+	Title dlms.SystemTitle
+	// Ciphered has the tag TagGeneralGlo or TagGeneralDed.
+	Ciphered
 }
 
-// ParseCiphered parses a protected APDU of any tag for which IsCiphered is true.
+// IsGeneral reports whether the tag is one that ParseGeneralCiphered takes.
+func (t Tag) IsGeneral() bool { return t == TagGeneralGlo || t == TagGeneralDed }
+
+// IsCiphered reports whether the tag is one that ParseCiphered takes.
+func (t Tag) IsCiphered() bool {
+	_, _, ok := PlainTag(t)
+	return ok
+}
+
+// ParseCiphered parses a protected APDU with a tag of its own service.
 func ParseCiphered(b []byte) (Ciphered, error) {
 	r := wire.NewReader(b)
-	c := readCiphered(&r)
+	c := Ciphered{Tag: readCipheredTag(&r, Tag.IsCiphered)}
+	readProtected(&r, &c)
 	if err := r.Done(); err != nil {
-		return Ciphered{}, fmt.Errorf("parse %s: %w", ciphered(b), err)
+		return Ciphered{}, fmt.Errorf("parse ciphered apdu: %w", err)
 	}
 	return c, nil
 }
 
-// ciphered names the APDU in an error.
-func ciphered(b []byte) string {
-	if len(b) == 0 {
-		return "ciphered apdu"
+// ParseGeneralCiphered parses general-glo-ciphering and general-ded-ciphering.
+func ParseGeneralCiphered(b []byte) (GeneralCiphered, error) {
+	r := wire.NewReader(b)
+	g := GeneralCiphered{Ciphered: Ciphered{Tag: readCipheredTag(&r, Tag.IsGeneral)}}
+	g.Title = readOptionalTitle(&r)
+	readProtected(&r, &g.Ciphered)
+	if err := r.Done(); err != nil {
+		return GeneralCiphered{}, fmt.Errorf("parse general-ciphered apdu: %w", err)
 	}
-	return Tag(b[0]).String()
+	return g, nil
 }
 
-func readCiphered(r *wire.Reader) Ciphered {
-	tag, ok := r.Peek()
-	if ok && !Tag(tag).IsCiphered() {
-		r.Fail(cipheredRefusal(Tag(tag)))
+// readCipheredTag reads a tag of which ok is true, and says of every other what it is.
+func readCipheredTag(r *wire.Reader, ok func(Tag) bool) Tag {
+	b, more := r.Peek()
+	tag := Tag(b)
+	switch {
+	case !more || ok(tag):
+	case tag == TagGeneralCiphering || tag == TagGeneralSigning:
+		r.Fail(fmt.Errorf("%w: %s", ErrUnsupported, tag))
+	default:
+		r.Fail(fmt.Errorf("%w: got %s", ErrTag, tag))
 	}
-	c := Ciphered{Tag: Tag(r.Uint8())}
-	if c.General() {
-		c.Title = readOptionalTitle(r)
-	}
+	return Tag(r.Uint8())
+}
+
+// readProtected reads length, security header and content.
+func readProtected(r *wire.Reader, c *Ciphered) {
 	n := r.In("ciphered content").Length()
 	if r.Err() == nil && n < headerSize {
 		r.Fail(fmt.Errorf("%w: want at least the %d bytes of the security header, got %d", ErrLength, headerSize, n))
@@ -73,29 +90,17 @@ func readCiphered(r *wire.Reader) Ciphered {
 	c.Control = body.Uint8()
 	c.Counter = dlms.InvocationCounter(body.Uint32())
 	c.Content = body.Rest()
-	return c
 }
 
-// cipheredRefusal tells what is not ciphered from what is and is not served.
-func cipheredRefusal(tag Tag) error {
-	if tag == TagGeneralCiphering || tag == TagGeneralSigning {
-		return fmt.Errorf("%w: %s", ErrUnsupported, tag)
-	}
-	return fmt.Errorf("%w: want a ciphered apdu, got %s", ErrTag, tag)
-}
-
-// readOptionalTitle reads a system title of eight bytes or, where the peer knows it from the association, of none.
+// readOptionalTitle reads a system title of eight bytes, or of none.
 func readOptionalTitle(r *wire.Reader) dlms.SystemTitle {
 	p := r.In("system title").OctetString()
 	if r.Err() != nil || len(p) == 0 {
 		return dlms.SystemTitle{}
 	}
-	t, err := dlms.SystemTitleFromBytes(p)
-	if err == nil && t.IsZero() {
-		err = fmt.Errorf("%w: all zero", ErrValue)
-	}
+	t, err := systemTitle(p)
 	if err != nil {
-		r.In("").Fail(err)
+		r.Fail(err)
 	}
 	return t
 }
@@ -104,19 +109,29 @@ func readOptionalTitle(r *wire.Reader) dlms.SystemTitle {
 // can be sealed in place.
 func (c Ciphered) AppendHeader(dst []byte, n int) ([]byte, error) {
 	if !c.Tag.IsCiphered() {
-		return nil, fmt.Errorf("append ciphered apdu: %w", cipheredRefusal(c.Tag))
+		return nil, fmt.Errorf("append ciphered apdu: %w: %s", ErrTag, c.Tag)
 	}
-	dst = append(dst, byte(c.Tag))
-	switch {
-	case !c.General() && !c.Title.IsZero():
-		return nil, fmt.Errorf("append %s: %w: it has no system title", c.Tag, ErrValue)
-	case c.General() && c.Title.IsZero():
+	return c.appendProtected(append(dst, byte(c.Tag)), n), nil
+}
+
+// AppendHeader appends everything before the content, for a content of n bytes that the caller appends, so that it
+// can be sealed in place.
+func (g GeneralCiphered) AppendHeader(dst []byte, n int) ([]byte, error) {
+	if !g.Tag.IsGeneral() {
+		return nil, fmt.Errorf("append general-ciphered apdu: %w: %s", ErrTag, g.Tag)
+	}
+	dst = append(dst, byte(g.Tag))
+	if g.Title.IsZero() {
 		dst = append(dst, 0)
-	case c.General():
-		dst = append(append(dst, dlms.SystemTitleSize), c.Title[:]...)
+	} else {
+		dst = append(append(dst, dlms.SystemTitleSize), g.Title[:]...)
 	}
+	return g.appendProtected(dst, n), nil
+}
+
+func (c *Ciphered) appendProtected(dst []byte, n int) []byte {
 	dst = wire.AppendLength(dst, headerSize+n)
-	return appendNumber(append(dst, c.Control), uint32(c.Counter)), nil
+	return appendNumber(append(dst, c.Control), uint32(c.Counter))
 }
 
 // AppendBinary appends the APDU.
@@ -126,4 +141,13 @@ func (c Ciphered) AppendBinary(dst []byte) ([]byte, error) {
 		return nil, err
 	}
 	return append(dst, c.Content...), nil
+}
+
+// AppendBinary appends the APDU.
+func (g GeneralCiphered) AppendBinary(dst []byte) ([]byte, error) {
+	dst, err := g.AppendHeader(dst, len(g.Content))
+	if err != nil {
+		return nil, err
+	}
+	return append(dst, g.Content...), nil
 }

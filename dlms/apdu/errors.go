@@ -33,12 +33,12 @@ type ServiceError uint8
 
 // Service errors.
 const (
-	ServiceOperationNotPossible   ServiceError = 1
-	ServiceNotSupported           ServiceError = 2
-	ServiceOtherReason            ServiceError = 3
-	ServicePDUTooLong             ServiceError = 4
-	ServiceDecipheringError       ServiceError = 5
-	ServiceInvocationCounterError ServiceError = 6
+	ServiceOperationNotPossible ServiceError = 1
+	ServiceNotSupported         ServiceError = 2
+	ServiceOtherReason          ServiceError = 3
+	ServicePDUTooLong           ServiceError = 4
+	ServiceDecipheringError     ServiceError = 5
+	ServiceInvocationCounter    ServiceError = 6
 )
 
 // String returns the name that the standard gives the error.
@@ -61,8 +61,8 @@ func (e ServiceError) String() string {
 type ExceptionResponse struct {
 	StateError   StateError
 	ServiceError ServiceError
-	// Counter is the lowest invocation counter that is accepted; sent with ServiceInvocationCounterError only.
-	Counter dlms.InvocationCounter
+	// InvocationCounter is the lowest that is accepted; sent with ServiceInvocationCounter only.
+	InvocationCounter dlms.InvocationCounter
 }
 
 // ParseExceptionResponse parses an ExceptionResponse.
@@ -80,8 +80,8 @@ func readExceptionResponse(r *wire.Reader) ExceptionResponse {
 	expectTag(r, TagExceptionResponse)
 	e.StateError = StateError(r.In("state error").Uint8())
 	e.ServiceError = ServiceError(r.In("service error").Uint8())
-	if e.ServiceError == ServiceInvocationCounterError {
-		e.Counter = dlms.InvocationCounter(r.In("invocation counter").Uint32())
+	if e.ServiceError == ServiceInvocationCounter {
+		e.InvocationCounter = dlms.InvocationCounter(r.In("invocation counter").Uint32())
 	}
 	return e
 }
@@ -89,16 +89,16 @@ func readExceptionResponse(r *wire.Reader) ExceptionResponse {
 // AppendBinary appends the response.
 func (e ExceptionResponse) AppendBinary(dst []byte) ([]byte, error) {
 	dst = append(dst, byte(TagExceptionResponse), byte(e.StateError), byte(e.ServiceError))
-	if e.ServiceError == ServiceInvocationCounterError {
-		dst = appendNumber(dst, uint32(e.Counter))
+	if e.ServiceError == ServiceInvocationCounter {
+		dst = appendNumber(dst, uint32(e.InvocationCounter))
 	}
 	return dst, nil
 }
 
 // Error makes a refusal usable with errors.As.
 func (e ExceptionResponse) Error() string {
-	if e.ServiceError == ServiceInvocationCounterError {
-		return fmt.Sprintf("exception: %s, %s, expected counter %s", e.StateError, e.ServiceError, e.Counter)
+	if e.ServiceError == ServiceInvocationCounter {
+		return fmt.Sprintf("exception: %s, %s, expected counter %s", e.StateError, e.ServiceError, e.InvocationCounter)
 	}
 	return fmt.Sprintf("exception: %s, %s", e.StateError, e.ServiceError)
 }
@@ -146,11 +146,11 @@ func (c ErrorClass) String() string {
 
 // Values of ErrorClassInitiate, why an association was refused.
 const (
-	InitiateErrorOther                   uint8 = 0
-	InitiateErrorVersionTooLow           uint8 = 1
-	InitiateErrorIncompatibleConformance uint8 = 2
-	InitiateErrorPDUSizeTooShort         uint8 = 3
-	InitiateErrorRefusedByVDEHandler     uint8 = 4
+	InitiateOther                   uint8 = 0
+	InitiateDLMSVersionTooLow       uint8 = 1
+	InitiateIncompatibleConformance uint8 = 2
+	InitiatePDUSizeTooShort         uint8 = 3
+	InitiateRefusedByVDEHandler     uint8 = 4
 )
 
 // ApplicationReferenceDeciphering is the value of ErrorClassApplicationReference for an error of the deciphering
