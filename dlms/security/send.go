@@ -61,8 +61,8 @@ type BlockConfig struct {
 	// Limit is the last value that may be handed out; 0 means dlms.MaxInvocationCounter. A key that is lent with a
 	// reserved range has the end of the range here.
 	Limit dlms.InvocationCounter
-	// Reserve makes r durable before it returns nil. After an error it may be called again with the same r. It is
-	// called with the counter's lock held and must not call back.
+	// Reserve makes r durable before it returns nil. After an error, whose outcome on disk nobody knows, it is called
+	// again with an r that is at least as high. It is called with the counter's lock held and must not call back.
 	Reserve func(r Reservation) error
 }
 
@@ -77,7 +77,10 @@ type BlockCounter struct {
 
 	mu   sync.Mutex
 	last dlms.InvocationCounter // handed out or skipped
-	kept Reservation            // last <= kept.Ceiling
+	kept Reservation            // durable; last <= kept.Ceiling
+	// tried is the highest reservation that Reserve was asked for. After an error it may be on disk or not, and
+	// what is on disk is never lowered.
+	tried Reservation
 }
 
 // NewBlockCounter goes on where cfg.Start ends.
@@ -93,7 +96,7 @@ func NewBlockCounter(cfg BlockConfig) (*BlockCounter, error) {
 	}
 	return &BlockCounter{
 		reserve: cfg.Reserve, size: cfg.Size, limit: cfg.Limit,
-		last: cfg.Start.Ceiling, kept: cfg.Start,
+		last: cfg.Start.Ceiling, kept: cfg.Start, tried: cfg.Start,
 	}, nil
 }
 
@@ -148,14 +151,16 @@ func (c *BlockCounter) Reservation() Reservation {
 	return c.kept
 }
 
-// reserveLocked makes a block after the value last durable, never lowering the ceiling.
+// reserveLocked makes a block after last durable, never lowering what may be on disk.
 func (c *BlockCounter) reserveLocked(last dlms.InvocationCounter, raised uint32) error {
 	ceiling := min(uint64(last)+uint64(c.size), uint64(c.limit))
-	ceiling = max(ceiling, uint64(c.kept.Ceiling))
-	r := Reservation{Ceiling: dlms.InvocationCounter(ceiling), Raised: raised}
-	if err := c.reserve(r); err != nil {
-		return fmt.Errorf("invocation counter: reserve up to %d: %w", r.Ceiling, err)
+	c.tried = Reservation{
+		Ceiling: max(dlms.InvocationCounter(ceiling), c.tried.Ceiling),
+		Raised:  max(raised, c.tried.Raised),
 	}
-	c.kept = r
+	if err := c.reserve(c.tried); err != nil {
+		return fmt.Errorf("invocation counter: reserve up to %d: %w", c.tried.Ceiling, err)
+	}
+	c.kept = c.tried
 	return nil
 }
