@@ -36,6 +36,9 @@ type Filter struct {
 	Newest bool
 }
 
+// Hash is a hash of the tree.
+type Hash = tlog.Hash
+
 // Store is what the log needs of the database. Writes happen inside Update and join the caller's.
 type Store interface {
 	Update(ctx context.Context, fn func(ctx context.Context) error) error
@@ -49,9 +52,9 @@ type Store interface {
 	// AuditSize is the number of leaves.
 	AuditSize(ctx context.Context) (int64, error)
 	// SaveAuditLeaves adds leaves and the stored hashes from index first on.
-	SaveAuditLeaves(ctx context.Context, leaves []Leaf, first int64, hashes []tlog.Hash) error
+	SaveAuditLeaves(ctx context.Context, leaves []Leaf, first int64, hashes []Hash) error
 	// AuditHashes reads stored hashes by index, all of them or an error.
-	AuditHashes(ctx context.Context, indexes []int64) ([]tlog.Hash, error)
+	AuditHashes(ctx context.Context, indexes []int64) ([]Hash, error)
 	// AuditLeaves reads leaves from number first on.
 	AuditLeaves(ctx context.Context, first int64, limit int) ([]Leaf, error)
 }

@@ -9,7 +9,6 @@ import (
 	"io"
 	"math/bits"
 
-	"golang.org/x/mod/sumdb/note"
 	"golang.org/x/mod/sumdb/tlog"
 )
 
@@ -22,7 +21,7 @@ const maxLine = MaxEntry + 512
 // VerifyOptions of Verify.
 type VerifyOptions struct {
 	// Trusted is the log's public key, from somewhere else than the export.
-	Trusted note.Verifier
+	Trusted PublicKey
 	// Known are earlier heads (of OpenCheckpoint): the export must still have each of them as its beginning. They
 	// find a log that was cut short and signed again.
 	Known []tlog.Tree
