@@ -1,0 +1,280 @@
+package server
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+
+	"github.com/meterseal/meterseal/dlms"
+	"github.com/meterseal/meterseal/dlms/apdu"
+	"github.com/meterseal/meterseal/dlms/security"
+)
+
+// maxInfo bounds the implementation information that is kept of an AARQ.
+const maxInfo = 128
+
+// rejection is why an AARQ is not accepted, and what the client is told.
+type rejection struct {
+	result     apdu.AssociationResult
+	diagnostic apdu.Diagnostic
+	info       []byte // user information: a confirmedServiceError
+	answer     []byte // instead of an AARE
+	// told is set for what does not verify: it is an event and counts against the rate.
+	told bool
+	why  error
+}
+
+func reject(d apdu.Diagnostic, why error) *rejection {
+	return &rejection{result: apdu.AssociationRejectedPermanent, diagnostic: d, why: why}
+}
+
+// notAuthentic rejects what does not verify.
+func notAuthentic(why error) *rejection {
+	r := reject(apdu.DiagnosticAuthenticationFailure, why)
+	r.told = true
+	return r
+}
+
+// transient rejects what is the device's own fault, for now.
+func transient(why error) *rejection {
+	r := reject(apdu.DiagnosticNoReason, why)
+	r.result, r.told = apdu.AssociationRejectedTransient, true
+	return r
+}
+
+// associate serves an AARQ (GB 9.4.2). Until the very end nothing of an association that is open changes.
+func (c *call) associate() []byte {
+	q, err := apdu.ParseAARQ(c.req.APDU)
+	if err != nil {
+		return rejected(c.context(), apdu.AssociationRejectedPermanent, apdu.DiagnosticNoReason, nil)
+	}
+	answer, r := c.accept(q)
+	if r == nil {
+		return answer
+	}
+	if r.told && !c.fail("aarq refused", r.why) {
+		return nil
+	}
+	if r.answer != nil {
+		return r.answer
+	}
+	return rejected(c.context(), r.result, r.diagnostic, r.info)
+}
+
+func (c *call) accept(q apdu.AARQ) ([]byte, *rejection) {
+	if q.Context != c.context() {
+		return nil, reject(apdu.DiagnosticContextNotSupported, nil)
+	}
+	if c.client.Mechanism == MechanismNone {
+		return c.acceptPublic(q)
+	}
+	return c.acceptGMAC(q)
+}
+
+// context is the application context of the client: with ciphering or without.
+func (c *call) context() apdu.ApplicationContext {
+	if c.client.Mechanism == MechanismNone {
+		return apdu.ContextLN
+	}
+	return apdu.ContextLNCiphered
+}
+
+// acceptPublic opens an association without security. Anybody may; it shows what anybody may see.
+func (c *call) acceptPublic(q apdu.AARQ) ([]byte, *rejection) {
+	if q.Authentication && q.Mechanism != apdu.MechanismLowest {
+		return nil, reject(apdu.DiagnosticMechanismUnknown, nil)
+	}
+	req, err := apdu.ParseInitiateRequest(q.UserInformation)
+	if err != nil {
+		return nil, reject(apdu.DiagnosticNoReason, err)
+	}
+	if req.DedicatedKey != nil {
+		return nil, reject(apdu.DiagnosticNoReason, nil)
+	}
+	a, r := c.negotiate(req)
+	if r != nil {
+		return nil, r
+	}
+	a.open = true
+	info, err := c.initiateResponse(a)
+	if err != nil {
+		return nil, transient(err)
+	}
+	c.put(a)
+	c.server.device.Event(c.server.event(c.index, EventOpened, a, nil))
+	return accepted(apdu.AARE{Context: apdu.ContextLN, Diagnostic: apdu.DiagnosticNull, UserInformation: info}), nil
+}
+
+// acceptGMAC serves passes 1 and 2 of HLS with GMAC (GB 9.2.7.4).
+func (c *call) acceptGMAC(q apdu.AARQ) ([]byte, *rejection) {
+	if r := c.checkClaims(q); r != nil {
+		return nil, r
+	}
+	lt, err := c.server.device.LongTerm(c.client.Setup)
+	if err != nil {
+		return nil, transient(err)
+	}
+	req, p, r := c.openInitiate(q, lt)
+	if r != nil {
+		return nil, r
+	}
+	a, r := c.negotiate(req)
+	if r != nil {
+		return nil, r
+	}
+	a.key, a.peer = generation{c.client.Setup, lt.Generation}, q.CallingTitle
+	a.info, a.fromClient = bytes.Clone(q.Implementation), bytes.Clone(q.AuthenticationValue)
+	if r := c.bringSession(a, req, lt); r != nil {
+		return nil, r
+	}
+	if a.fromServer, err = security.NewChallenge(c.server.kind.options.Rand); err != nil {
+		return nil, transient(err)
+	}
+	plain, err := c.initiateResponse(a)
+	if err != nil {
+		return nil, transient(err)
+	}
+	info, err := c.seal(p.form(), global(lt), plain)
+	if err != nil {
+		return nil, transient(err)
+	}
+	c.put(a)
+	return accepted(apdu.AARE{
+		Context: apdu.ContextLNCiphered, Diagnostic: apdu.DiagnosticAuthenticationRequired,
+		RespondingTitle: c.server.device.SystemTitle(), Authentication: true, Mechanism: apdu.MechanismHLSGMAC,
+		AuthenticationValue: a.fromServer, UserInformation: info,
+	}), nil
+}
+
+// checkClaims looks at what the AARQ says in clear.
+func (c *call) checkClaims(q apdu.AARQ) *rejection {
+	switch {
+	case !q.Authentication:
+		return reject(apdu.DiagnosticMechanismRequired, nil)
+	case q.Mechanism != apdu.MechanismHLSGMAC:
+		return reject(apdu.DiagnosticMechanismUnknown, nil)
+	case q.CallingTitle.IsZero():
+		return reject(apdu.DiagnosticCallingTitleUnknown, nil)
+	case len(q.Implementation) > maxInfo:
+		return reject(apdu.DiagnosticNoReason, nil)
+	}
+	err := security.CheckPeer(nil, q.AuthenticationValue, c.server.device.SystemTitle(), q.CallingTitle, dlms.SystemTitle{})
+	if errors.Is(err, security.ErrTitle) {
+		return reject(apdu.DiagnosticCallingTitleUnknown, err)
+	}
+	if err != nil {
+		return reject(apdu.DiagnosticAuthenticationFailure, err)
+	}
+	return nil
+}
+
+// openInitiate verifies the ciphered InitiateRequest and spends its counter; only then it is parsed. With a
+// dedicated key in it, it has to be encrypted, whatever the policy (GB 9.2.3.3.7.4).
+func (c *call) openInitiate(q apdu.AARQ, lt *security.LongTerm) (apdu.InitiateRequest, protected, *rejection) {
+	var none apdu.InitiateRequest
+	p, err := parseProtected(q.UserInformation)
+	if err != nil || p.dedicated {
+		return none, p, reject(apdu.DiagnosticAuthenticationFailure, err)
+	}
+	plain, err := c.open(p, lt.Cipher, q.CallingTitle)
+	if errors.Is(err, security.ErrTag) {
+		return none, p, notAuthentic(err)
+	}
+	if err != nil {
+		return none, p, reject(apdu.DiagnosticAuthenticationFailure, err)
+	}
+	if err := lt.Floor.Commit(q.CallingTitle, p.counter); err != nil {
+		return none, p, notCommitted(err)
+	}
+	if !p.carries(plain, apdu.TagInitiateRequest) {
+		return none, p, reject(apdu.DiagnosticNoReason, ErrForm)
+	}
+	req, err := apdu.ParseInitiateRequest(plain)
+	if err != nil {
+		return none, p, reject(apdu.DiagnosticNoReason, err)
+	}
+	if req.DedicatedKey != nil && !p.control.Has(security.Encrypted) {
+		return none, p, notAuthentic(fmt.Errorf("%w: dedicated key not encrypted", security.ErrPolicy))
+	}
+	return req, p, nil
+}
+
+// notCommitted rejects an authentic AARQ whose counter the floor does not take.
+func notCommitted(err error) *rejection {
+	switch expected, ok := counterError(err); {
+	case ok && errors.Is(err, security.ErrReplay):
+		r := notAuthentic(err)
+		r.answer = counterException(expected)
+		return r
+	case ok, errors.Is(err, security.ErrTitle):
+		return notAuthentic(err)
+	case errors.Is(err, security.ErrTitles):
+		r := reject(apdu.DiagnosticCallingTitleUnknown, err)
+		r.told = true
+		return r
+	}
+	return transient(err) // the floor could not be kept: no durable floor, no effect
+}
+
+// negotiate makes an association of what both ends can do (GB 9.4.4).
+func (c *call) negotiate(q apdu.InitiateRequest) (*association, *rejection) {
+	conformance := q.Conformance & c.client.Conformance
+	switch {
+	case q.Version < apdu.DLMSVersion:
+		return nil, initiateError(apdu.InitiateDLMSVersionTooLow)
+	case conformance == 0:
+		return nil, initiateError(apdu.InitiateIncompatibleConformance)
+	case q.MaxPDU != 0 && q.MaxPDU < minPDU:
+		return nil, initiateError(apdu.InitiatePDUSizeTooShort)
+	}
+	maxSend := int(q.MaxPDU)
+	if maxSend == 0 { // the client sets no bound
+		maxSend = 0xFFFF
+	}
+	return &association{
+		client: c.client, server: c.server.kind.model.server, since: c.env.Now,
+		conformance: conformance, maxSend: maxSend,
+	}, nil
+}
+
+// bringSession takes the dedicated key of the InitiateRequest.
+func (c *call) bringSession(a *association, q apdu.InitiateRequest, lt *security.LongTerm) *rejection {
+	if q.DedicatedKey == nil {
+		if c.client.Traffic == DedicatedRequired {
+			return initiateError(apdu.InitiateOther)
+		}
+		return nil
+	}
+	s, err := c.newSession(q.DedicatedKey, lt, a.peer)
+	if err != nil {
+		return initiateError(apdu.InitiateOther)
+	}
+	a.session = s
+	return nil
+}
+
+// put makes a the association of the slot, and ends the one that was.
+func (c *call) put(a *association) {
+	if c.slot.assoc != nil {
+		c.server.end(c.index, ErrSuperseded)
+	}
+	c.slot.assoc = a
+	if a.session != nil {
+		c.slot.last = a.session
+	}
+}
+
+func (c *call) initiateResponse(a *association) ([]byte, error) {
+	return apdu.InitiateResponse{
+		Version: apdu.DLMSVersion, Conformance: a.conformance, MaxPDU: c.client.MaxPDU, VAAName: apdu.VAANameLN,
+	}.AppendBinary(nil)
+}
+
+// initiateError rejects a proposal with a confirmedServiceError, in clear: it says what the client asked for.
+func initiateError(value uint8) *rejection {
+	r := reject(apdu.DiagnosticNoReason, ErrInitiate)
+	r.info, _ = apdu.ConfirmedServiceError{
+		Service: apdu.ConfirmedInitiate, Class: apdu.ErrorClassInitiate, Value: value,
+	}.AppendBinary(nil) // three bytes of ours: it does not fail, and without it the AARE says enough
+	return r
+}

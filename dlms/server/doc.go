@@ -1,0 +1,43 @@
+// Package server is the meter's end of DLMS/COSEM: associations, protection, rights and services over the objects of
+// package cosem. It is sans-io: [Server.Handle] takes the bytes of one APDU and returns the bytes of the answer.
+//
+// A [Model] is what a kind of device is (objects, clients, rights) and is shared by a whole fleet; a [Server] is one
+// device of it, a few hundred bytes until somebody associates. Who may do what is chosen by (link, client SAP); an
+// association lives in the slot of its (link, client SAP), so there are never more associations, half-open ones
+// included, than the model has clients on links.
+//
+// # Rules
+//
+// Authenticate, then act (GB 9.2.3 and our law 9): the tag of an APDU is verified before its counter is looked at, the
+// counter is committed before the APDU takes effect, and nothing inside an APDU is parsed before that. An AARQ
+// disturbs an open association only once its ciphered InitiateRequest has verified, its counter is committed and it
+// has been accepted. After the AARE only reply_to_HLS_authentication is served. A link that ends disturbs nothing.
+//
+// One key, one use (law 3): with [DedicatedRequired] the global key carries the InitiateRequest, passes 3 and 4 of HLS
+// and the release, the dedicated key everything else, and each is refused for the other's use. A dedicated key is
+// taken from the InitiateRequest, lives in memory, and when the same one is brought again its counters go on where
+// they were.
+//
+// # Answers to what is refused
+//
+//	(link, SAP) not in the model     AARQ: AARE rejected-permanent, no reason given; else exception service-not-allowed
+//	another server SAP, a broadcast  silence
+//	no association                   exception service-not-allowed, operation-not-possible (D8 01 01)
+//	half-open, not reply_to_HLS      the same
+//	less protection than the policy,
+//	another suite, form or key       the same
+//	tag does not verify              exception deciphering-error (D8 01 05); an AARQ: AARE rejected-permanent,
+//	                                 authentication-failure; silence above the rate
+//	counter below the floor          exception invocation-counter-error and the counter expected (D8 01 06); silence
+//	                                 above the rate
+//	service not known or negotiated  exception service-unknown, service-not-supported (D8 02 02)
+//	APDU that does not parse         exception service-not-allowed, other-reason (D8 01 03); an AARQ: AARE
+//	                                 rejected-permanent, no reason given
+//	longer than the server's PDU     exception service-not-allowed, pdu-too-long (D8 01 04)
+//	RLRQ without protection on a
+//	ciphered association             RLRE not-finished: the association stays
+//
+// The rate is a burst of 16 and one more every 5 s, per (link, SAP). It bounds answers and events and never attempts:
+// an honest APDU is served however many others did not verify. An exception-response is never protected, so it shows
+// nothing but itself.
+package server

@@ -1,0 +1,140 @@
+package server
+
+import (
+	"errors"
+	"fmt"
+
+	"github.com/meterseal/meterseal/dlms"
+	"github.com/meterseal/meterseal/dlms/apdu"
+	"github.com/meterseal/meterseal/dlms/cosem"
+	"github.com/meterseal/meterseal/dlms/security"
+)
+
+// authenticate serves the one service that a half-open association has: pass 3 of HLS, reply_to_HLS_authentication
+// of the current association (GB 9.2.7.4). Where a dedicated key is required, passes 3 and 4 go under the global key
+// (law 3).
+func (c *call) authenticate(p protected) []byte {
+	a := c.slot.assoc
+	if p.dedicated && c.client.Traffic == DedicatedRequired {
+		return c.refuse(ErrForm)
+	}
+	k, err := c.keys(p.dedicated)
+	if err != nil {
+		return c.refuse(err)
+	}
+	plain, err := c.open(p, k.cipher, a.peer)
+	if err != nil {
+		return c.refuse(err)
+	}
+	if err := k.floor.Check(a.peer, p.counter); err != nil {
+		return c.refuse(err)
+	}
+	lt, err := c.server.device.LongTerm(a.key.setup)
+	if err != nil {
+		return c.refuse(err)
+	}
+	req, reply, ok := hlsReply(p, plain)
+	if !ok {
+		if err := k.floor.Commit(a.peer, p.counter); err != nil {
+			return c.refuse(err)
+		}
+		return exception(apdu.StateServiceNotAllowed, apdu.ServiceOperationNotPossible)
+	}
+	inner, why := security.VerifyReply(lt.Cipher, a.peer, a.fromServer, reply)
+	if err := c.commitReply(p, k, lt, inner, &why); err != nil {
+		return c.refuse(err)
+	}
+	if why != nil {
+		return c.notAuthenticated(p, k, req, why)
+	}
+	return c.authenticated(p, k, lt, req)
+}
+
+// hlsReply finds f(challenge) in the plaintext.
+func hlsReply(p protected, plain []byte) (req apdu.ActionRequest, reply []byte, ok bool) {
+	if !p.carries(plain, apdu.TagActionRequest) {
+		return req, nil, false
+	}
+	req, err := apdu.ParseActionRequest(plain)
+	if err != nil || req.Kind != apdu.ActionRequestNormal || req.Method != (dlms.MethodRef{
+		Class: dlms.ClassAssociationLN, Instance: cosem.CurrentAssociation(), Method: cosem.MethodReplyToHLS,
+	}) {
+		return req, nil, false
+	}
+	reply, err = req.Parameters.OctetString()
+	return req, reply, err == nil
+}
+
+// commitReply makes the counters of pass 3 durable, as one floor: behind the outer and, when it verified, the inner
+// one. A peer that spent one value on both repeated a nonce of its own; that is for *why.
+func (c *call) commitReply(p protected, k keys, lt *security.LongTerm, inner dlms.InvocationCounter, why *error) error {
+	peer := c.slot.assoc.peer
+	outer := p.counter
+	if *why == nil && !p.dedicated {
+		if inner == outer && !c.client.SharedHLSCounter {
+			*why = ErrNonceShared
+		}
+		if inner > outer && lt.Floor.Check(peer, inner) == nil {
+			outer = inner
+		}
+	}
+	if err := k.floor.Commit(peer, outer); err != nil {
+		return err
+	}
+	if *why != nil || !p.dedicated && inner <= outer {
+		return nil
+	}
+	if err := security.CommitInner(lt.Floor, peer, inner); err != nil {
+		*why = err // the outer one is spent all the same
+	}
+	return nil
+}
+
+// authenticated is pass 4: the association is open.
+func (c *call) authenticated(p protected, k keys, lt *security.LongTerm, req apdu.ActionRequest) []byte {
+	a := c.slot.assoc
+	reply, err := c.reply(lt, a.fromClient)
+	if err != nil {
+		return c.notAuthenticated(p, k, req, err)
+	}
+	answer := c.sealAction(p, k, req, dlms.ActionSuccess, dlms.OctetString(reply))
+	if answer == nil {
+		return nil
+	}
+	a.open, a.fromClient, a.fromServer = true, nil, nil
+	c.server.device.Event(c.server.event(c.index, EventOpened, a, nil))
+	return answer
+}
+
+// reply spends the inner counter, before that of the APDU around it.
+func (c *call) reply(lt *security.LongTerm, challenge []byte) ([]byte, error) {
+	ic, err := lt.Send.Next()
+	if err != nil {
+		return nil, err
+	}
+	return security.BuildReply(lt.Cipher, c.server.device.SystemTitle(), ic, challenge)
+}
+
+// notAuthenticated ends the association: an authentic client gave a wrong answer to the challenge.
+func (c *call) notAuthenticated(p protected, k keys, req apdu.ActionRequest, why error) []byte {
+	if !errors.Is(why, ErrNonceShared) {
+		why = fmt.Errorf("hls pass 3: %w", why)
+	}
+	answer := c.sealAction(p, k, req, dlms.ActionOtherReason, dlms.Null())
+	c.server.end(c.index, why)
+	return answer
+}
+
+// sealAction answers an ACTION in the form of its request; nil when it could not be sealed, which ends the
+// association.
+func (c *call) sealAction(p protected, k keys, req apdu.ActionRequest, result dlms.ActionResult, value dlms.Data) []byte {
+	plain, err := actionResponse(req, result, value)
+	if err == nil {
+		plain, err = c.seal(p.form(), k, plain)
+	}
+	if err != nil {
+		c.server.end(c.index, err)
+		return nil
+	}
+	return plain
+}

@@ -1,0 +1,181 @@
+package server
+
+import (
+	"errors"
+	"fmt"
+
+	"github.com/meterseal/meterseal/dlms"
+	"github.com/meterseal/meterseal/dlms/apdu"
+	"github.com/meterseal/meterseal/dlms/security"
+)
+
+// protected is a ciphered APDU taken apart. Nothing in it is authentic yet.
+type protected struct {
+	plain     apdu.Tag // of the APDU inside; 0 where the form does not say
+	dedicated bool
+	general   bool
+	title     dlms.SystemTitle // of a general form
+	control   security.Control
+	counter   dlms.InvocationCounter
+	content   []byte
+}
+
+// form is how an APDU is protected: an answer takes the form of its request.
+type form struct {
+	dedicated, general bool
+	control            security.Control
+}
+
+func (p protected) form() form { return form{p.dedicated, p.general, p.control} }
+
+// carries reports whether the plaintext is the APDU that the tag outside promised, which must be want unless want
+// is 0.
+func (p protected) carries(plain []byte, want apdu.Tag) bool {
+	if len(plain) == 0 {
+		return false
+	}
+	tag := apdu.Tag(plain[0])
+	return (p.plain == 0 || p.plain == tag) && (want == 0 || want == tag)
+}
+
+// parseProtected takes a ciphered APDU apart (GB 9.5). An APDU in another form is ErrForm.
+func parseProtected(b []byte) (protected, error) {
+	tag, err := apdu.TagOf(b)
+	if err != nil {
+		return protected{}, err
+	}
+	p := protected{general: tag.IsGeneral()}
+	var g apdu.GeneralCiphered
+	switch {
+	case p.general:
+		p.dedicated = tag == apdu.TagGeneralDed
+		g, err = apdu.ParseGeneralCiphered(b)
+	case tag.IsCiphered():
+		p.plain, p.dedicated, _ = apdu.PlainTag(tag)
+		g.Ciphered, err = apdu.ParseCiphered(b)
+	default:
+		err = fmt.Errorf("%w: %s", ErrForm, tag)
+	}
+	if err != nil {
+		return protected{}, err
+	}
+	p.title, p.control, p.counter, p.content = g.Title, security.Control(g.Control), g.Counter, g.Content
+	return p, nil
+}
+
+// open checks the form and the protection against what this client must use, and verifies the tag. It changes
+// nothing: the caller commits the counter and only then looks at the plaintext.
+func (c *call) open(p protected, ciph *security.Cipher, peer dlms.SystemTitle) ([]byte, error) {
+	if p.general && !c.client.GeneralForms {
+		return nil, fmt.Errorf("%w: general form", ErrForm)
+	}
+	if p.general && !p.title.IsZero() && p.title != peer { // it may be left out where the association knows it
+		return nil, fmt.Errorf("%w: want %s, got %s", security.ErrTitle, peer, p.title)
+	}
+	if err := c.client.Policy.Check(p.control); err != nil {
+		return nil, err
+	}
+	return ciph.Open(nil, p.control, peer, p.counter, p.content)
+}
+
+// keys is a cipher with the counters of one key.
+type keys struct {
+	cipher *security.Cipher
+	send   security.SendCounter
+	floor  security.ReceiveFloor
+}
+
+func global(lt *security.LongTerm) keys { return keys{lt.Cipher, lt.Send, lt.Floor} }
+
+func (s *session) keys() keys { return keys{s.cipher, s.send, s.floor} }
+
+// keys returns the key that p claims to be under. A global key that is no longer the one which opened the
+// association ends it, should the device have forgotten to.
+func (c *call) keys(dedicated bool) (keys, error) {
+	a := c.slot.assoc
+	if dedicated {
+		if a.session == nil {
+			return keys{}, fmt.Errorf("%w: no dedicated key", ErrForm)
+		}
+		return a.session.keys(), nil
+	}
+	lt, err := c.server.device.LongTerm(a.key.setup)
+	if err != nil {
+		return keys{}, err
+	}
+	if lt.Generation != a.key.number {
+		c.server.end(c.index, ErrKeyReplaced)
+		return keys{}, fmt.Errorf("%w: %w", ErrForm, ErrKeyReplaced)
+	}
+	return global(lt), nil
+}
+
+// seal protects an answer in the form f and spends a counter.
+func (c *call) seal(f form, k keys, plain []byte) ([]byte, error) {
+	title := c.server.device.SystemTitle()
+	tag, err := f.tag(apdu.Tag(plain[0]))
+	if err != nil {
+		return nil, err
+	}
+	ic, err := k.send.Next()
+	if err != nil {
+		return nil, err
+	}
+	dst := make([]byte, 0, len(plain)+f.overhead())
+	g := apdu.GeneralCiphered{Title: title, Ciphered: apdu.Ciphered{Tag: tag, Control: byte(f.control), Counter: ic}}
+	if f.general {
+		dst, err = g.AppendHeader(dst, len(plain)+security.TagSize)
+	} else {
+		dst, err = g.Ciphered.AppendHeader(dst, len(plain)+security.TagSize)
+	}
+	if err != nil {
+		return nil, err
+	}
+	return k.cipher.Seal(dst, f.control, title, ic, plain)
+}
+
+// tag is the tag of an APDU in the form f.
+func (f form) tag(plain apdu.Tag) (apdu.Tag, error) {
+	switch {
+	case f.general && f.dedicated:
+		return apdu.TagGeneralDed, nil
+	case f.general:
+		return apdu.TagGeneralGlo, nil
+	}
+	tag, ok := apdu.CipheredTag(plain, f.dedicated)
+	if !ok {
+		return 0, fmt.Errorf("%w: %s has no ciphered form", ErrForm, plain)
+	}
+	return tag, nil
+}
+
+// overhead is what seal adds at most to an APDU in form f, in bytes.
+func (f form) overhead() int {
+	n := 1 + 3 + 1 + 4 + security.TagSize // tag, length, SC, IC, authentication tag
+	if f.general {
+		n += 1 + dlms.SystemTitleSize
+	}
+	return n
+}
+
+// refuse answers an APDU that open or the floor did not take. Nothing has changed but what the rate counts.
+func (c *call) refuse(err error) []byte {
+	expected, counter := counterError(err)
+	switch {
+	case errors.Is(err, security.ErrTag):
+		if c.fail("apdu refused", err) {
+			return exception(apdu.StateServiceNotAllowed, apdu.ServiceDecipheringError)
+		}
+		return nil
+	case counter:
+		if c.fail("apdu refused", err) {
+			return counterException(expected)
+		}
+		return nil
+	case errors.Is(err, ErrForm), errors.Is(err, security.ErrPolicy), errors.Is(err, security.ErrSuite),
+		errors.Is(err, security.ErrCompressed), errors.Is(err, security.ErrKeySet), errors.Is(err, security.ErrTitle):
+		return exception(apdu.StateServiceNotAllowed, apdu.ServiceOperationNotPossible)
+	}
+	c.fail("apdu not served", err)
+	return exception(apdu.StateServiceNotAllowed, apdu.ServiceOtherReason)
+}

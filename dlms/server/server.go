@@ -1,0 +1,297 @@
+package server
+
+import (
+	"context"
+	"crypto/cipher"
+	"crypto/rand"
+	"errors"
+	"io"
+	"log/slog"
+	"sync"
+	"time"
+
+	"github.com/meterseal/meterseal/dlms"
+	"github.com/meterseal/meterseal/dlms/apdu"
+	"github.com/meterseal/meterseal/dlms/cosem"
+	"github.com/meterseal/meterseal/dlms/key"
+	"github.com/meterseal/meterseal/dlms/link"
+	"github.com/meterseal/meterseal/dlms/security"
+)
+
+// Device is what a server serves. Its methods are called with the server's lock held, one APDU at a time; they may
+// call CloseGeneration and must not call Handle.
+type Device interface {
+	// SystemTitle is the device's own.
+	SystemTitle() dlms.SystemTitle
+	// LongTerm returns the key in force of a security setup. An error refuses the key: a device that cannot read a
+	// floor returns one rather than a floor of zero.
+	LongTerm(setup dlms.OBIS) (*security.LongTerm, error)
+	// Event tells what happened to an association.
+	Event(Event)
+}
+
+// Options are shared by all devices that are served alike.
+type Options struct {
+	// Now is the time of the host, which no client can set: ages and rates count on it. nil is time.Now.
+	Now func() time.Time
+	// Rand is the source of challenges. nil is crypto/rand.
+	Rand io.Reader
+	// Log takes what no answer may tell. nil discards.
+	Log *slog.Logger
+	// HalfOpenAge is how long an association may wait for pass 3 of HLS; 0 means 60 s.
+	HalfOpenAge time.Duration
+	// MaxResponse bounds the value that one GET reads, in encoded bytes, and the parameter that SET and ACTION take
+	// in blocks; 0 means 256 KiB.
+	MaxResponse int
+	// WrapAEAD watches the AEAD of every dedicated key, for a test's nonce oracle. nil leaves them alone.
+	WrapAEAD func(aead cipher.AEAD, fp key.Fingerprint) cipher.AEAD
+}
+
+const (
+	defaultHalfOpenAge = time.Minute
+	defaultMaxResponse = 256 << 10
+)
+
+func (o *Options) complete() *Options {
+	var c Options
+	if o != nil {
+		c = *o
+	}
+	if c.Now == nil {
+		c.Now = time.Now
+	}
+	if c.Rand == nil {
+		c.Rand = rand.Reader
+	}
+	if c.Log == nil {
+		c.Log = slog.New(slog.DiscardHandler)
+	}
+	if c.HalfOpenAge <= 0 {
+		c.HalfOpenAge = defaultHalfOpenAge
+	}
+	if c.MaxResponse <= 0 {
+		c.MaxResponse = defaultMaxResponse
+	}
+	return &c
+}
+
+// Kind is a model with options: what all devices of a fleet share.
+type Kind struct {
+	model   *Model
+	options *Options
+}
+
+// NewKind joins a model with options, once for a fleet.
+func NewKind(model *Model, options *Options) *Kind { return &Kind{model, options.complete()} }
+
+// Server serves one device. It is safe for concurrent use.
+type Server struct {
+	kind   *Kind
+	device Device
+
+	mu    sync.Mutex
+	slots []*slot // by index of the model's endpoint; nil until somebody comes
+
+	closing sync.Mutex
+	toClose []generation
+}
+
+// generation names one version of the key of one security setup.
+type generation struct {
+	setup  dlms.OBIS
+	number uint32
+}
+
+// slot is what is kept for one (link, client SAP).
+type slot struct {
+	limit limiter
+	assoc *association
+	last  *session // of the last association that brought a dedicated key
+}
+
+// New returns a server of device. For a fleet, make one Kind and use Kind.New.
+func New(model *Model, device Device, options *Options) *Server {
+	return NewKind(model, options).New(device)
+}
+
+// New returns a server of device.
+func (k *Kind) New(device Device) *Server { return &Server{kind: k, device: device} }
+
+// Handle serves one APDU that came over the link of that name, and returns the answer, nil for silence. The answer is
+// the caller's. Bad input of any kind gets one of the answers of the package comment and loses nothing.
+func (s *Server) Handle(ctx context.Context, linkName string, req link.Request) []byte {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.closeReplaced()
+	c := &call{
+		server: s, req: req,
+		env: cosem.Env{Context: ctx, Device: s.device, Now: s.kind.options.Now(), Link: linkName, Client: req.Client},
+	}
+	answer := c.serve()
+	c.env.Finish()
+	s.closeReplaced()
+	return answer
+}
+
+// Handler serves the link of that name.
+func (s *Server) Handler(linkName string) link.Handler {
+	return link.HandlerFunc(func(ctx context.Context, r link.Request) []byte { return s.Handle(ctx, linkName, r) })
+}
+
+// CloseGeneration closes every association that was opened under one generation of the key of setup, before the next
+// APDU is served. It may be called from anywhere, also from a method of the device or of an object: the APDU being
+// served is then still answered under its old session.
+func (s *Server) CloseGeneration(setup dlms.OBIS, number uint32) {
+	s.closing.Lock()
+	s.toClose = append(s.toClose, generation{setup, number})
+	s.closing.Unlock()
+	if s.mu.TryLock() {
+		defer s.mu.Unlock()
+		s.closeReplaced()
+	}
+	// Else an APDU is being served: Handle closes at its end, or at the latest before the next one.
+}
+
+func (s *Server) closeReplaced() {
+	s.closing.Lock()
+	replaced := s.toClose
+	s.toClose = nil
+	s.closing.Unlock()
+	for _, g := range replaced {
+		for i, sl := range s.slots {
+			if sl != nil && sl.assoc != nil && sl.assoc.key == g {
+				s.end(i, ErrKeyReplaced)
+			}
+		}
+	}
+}
+
+// end closes the association of a slot and tells the device.
+func (s *Server) end(i int, why error) {
+	a := s.slots[i].assoc
+	if a == nil {
+		return
+	}
+	s.slots[i].assoc = nil
+	kind := EventClosed
+	if !a.open {
+		kind = EventFailed
+	}
+	s.device.Event(s.event(i, kind, a, why))
+}
+
+func (s *Server) event(i int, kind EventKind, a *association, why error) Event {
+	ep := s.kind.model.endpoints[i]
+	e := Event{Kind: kind, Link: ep.link, Client: ep.client.SAP, Name: ep.client.Name, Err: why}
+	if a != nil {
+		e.Peer, e.Setup, e.Generation = a.peer, a.key.setup, a.key.number
+		e.ImplementationInfo = a.info
+	}
+	return e
+}
+
+// slot returns the slot of an endpoint, made when it is first needed.
+func (s *Server) slot(i int) *slot {
+	if s.slots == nil {
+		s.slots = make([]*slot, len(s.kind.model.endpoints))
+	}
+	if s.slots[i] == nil {
+		s.slots[i] = new(slot)
+	}
+	return s.slots[i]
+}
+
+// Associations returns the number of associations that are open, and of those that wait for pass 3 of HLS.
+func (s *Server) Associations() (open, half int) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, sl := range s.slots {
+		switch {
+		case sl == nil || sl.assoc == nil:
+		case sl.assoc.open:
+			open++
+		default:
+			half++
+		}
+	}
+	return open, half
+}
+
+// call is one APDU being served.
+type call struct {
+	server *Server
+	req    link.Request
+	env    cosem.Env
+	index  int
+	slot   *slot
+	client *client
+}
+
+func (c *call) serve() []byte {
+	tag, err := apdu.TagOf(c.req.APDU)
+	if err != nil {
+		return nil
+	}
+	m := c.server.kind.model
+	c.index = m.endpoint(c.env.Link, c.req.Client)
+	switch {
+	case c.req.Server == dlms.SAPAllStations:
+		c.broadcast(tag)
+		return nil
+	case c.req.Server != m.server:
+		return nil
+	case c.index < 0:
+		return stranger(tag)
+	}
+	c.attach()
+	switch {
+	case tag == apdu.TagAARQ:
+		return c.associate()
+	case len(c.req.APDU) > int(c.client.MaxPDU):
+		return exception(apdu.StateServiceNotAllowed, apdu.ServicePDUTooLong)
+	case tag == apdu.TagRLRQ:
+		return c.release()
+	}
+	return c.service()
+}
+
+// attach finds the slot of the sender and ends an association that is over.
+func (c *call) attach() {
+	c.slot = c.server.slot(c.index)
+	c.client = c.server.kind.model.endpoints[c.index].client
+	c.env.ClientName = c.client.Name
+	if a := c.slot.assoc; a != nil {
+		if why := a.over(c.env.Now, c.client, c.server.kind.options); why != nil {
+			c.server.end(c.index, why)
+		}
+	}
+}
+
+// stranger answers who is not in the model. It keeps no state for him.
+func stranger(tag apdu.Tag) []byte {
+	if tag == apdu.TagAARQ {
+		return rejected(apdu.ContextLN, apdu.AssociationRejectedPermanent, apdu.DiagnosticNoReason, nil)
+	}
+	return exception(apdu.StateServiceNotAllowed, apdu.ServiceOperationNotPossible)
+}
+
+// fail tells the device and the log of a refusal that is worth it, within the rate, and reports whether it may be
+// answered.
+func (c *call) fail(what string, err error) bool {
+	if !c.slot.limit.take(c.env.Now) {
+		return false
+	}
+	c.server.kind.options.Log.LogAttrs(c.env.Context, slog.LevelWarn, what,
+		slog.String("link", c.env.Link), slog.String("client", c.client.Name), slog.Any("error", err))
+	c.server.device.Event(c.server.event(c.index, EventRefused, c.slot.assoc, err))
+	return true
+}
+
+// counterError returns the expected counter of a refusal by the floor.
+func counterError(err error) (dlms.InvocationCounter, bool) {
+	var e *security.CounterError
+	if errors.As(err, &e) {
+		return e.Expected, true
+	}
+	return 0, false
+}
