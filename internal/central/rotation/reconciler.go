@@ -135,33 +135,55 @@ func (r *Reconciler) Pass(ctx context.Context) (int, error) {
 	return len(due), err
 }
 
+// step brings changes of one concentrator's meters one step further, all or none.
+type step func(ctx context.Context, concentrator dlms.SystemTitle, cs []*Change) error
+
 // group takes the changes of one concentrator's meters through the steps that happen in the house, all together, one
 // commit a step; then each meter on its own.
 func (r *Reconciler) group(ctx context.Context, concentrator dlms.SystemTitle, group []*Change) error {
 	steps := []struct {
 		from Step
-		do   func(context.Context, dlms.SystemTitle, []*Change) error
+		do   step
 	}{
 		{StepWanted, r.generate},
 		{StepGenerated, r.provision},
 		{StepProvisioned, r.send},
 	}
-	fresh := map[*Change]bool{}
+	fresh := map[*Change]bool{} // marked sent by this very pass: nothing has left the house for it yet
 	for _, s := range steps {
 		at := slices.DeleteFunc(slices.Clone(group), func(c *Change) bool { return c.Step != s.from })
 		if len(at) == 0 {
 			continue
 		}
-		if err := s.do(ctx, concentrator, at); err != nil {
-			return r.postpone(ctx, at, err)
-		}
-		if s.from == StepProvisioned {
-			for _, c := range at {
-				fresh[c] = true
-			}
+		failed := r.together(ctx, concentrator, at, s.do)
+		group = slices.DeleteFunc(group, func(c *Change) bool { return slices.Contains(failed, c) })
+		for _, c := range at {
+			fresh[c] = s.from == StepProvisioned && c.Step == StepSent
 		}
 	}
 	return r.each(ctx, group, func(c *Change) { r.meter(ctx, c, fresh[c]) })
+}
+
+// together does a step for all at once; where that fails, one by one, so that one damaged row or one key that is
+// refused holds nobody else up. It returns those that could not go on, postponed.
+func (r *Reconciler) together(ctx context.Context, d dlms.SystemTitle, cs []*Change, do step) (failed []*Change) {
+	err := do(ctx, d, cs)
+	if err == nil {
+		return nil
+	}
+	for _, c := range cs {
+		if len(cs) > 1 {
+			err = do(ctx, d, []*Change{c})
+		}
+		if err == nil {
+			continue
+		}
+		failed = append(failed, c)
+		if err := r.postpone(ctx, c, err); err != nil {
+			r.cfg.Log.Error("a key change could not be postponed", "key", c.to().String(), "error", err)
+		}
+	}
+	return failed
 }
 
 // generate makes n+1 (step 1).
@@ -255,14 +277,12 @@ func (r *Reconciler) each(ctx context.Context, cs []*Change, f func(*Change)) er
 	return nil
 }
 
-// postpone notes why a whole group could not go on and when to try again.
-func (r *Reconciler) postpone(ctx context.Context, cs []*Change, cause error) error {
-	for _, c := range cs {
-		r.later(c, cause)
-	}
+// postpone notes why a change could not go on and when to try again.
+func (r *Reconciler) postpone(ctx context.Context, c *Change, cause error) error {
+	r.later(c, cause)
 	saveCtx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second)
 	defer cancel()
-	return errors.Join(cause, r.save(saveCtx, cs))
+	return r.save(saveCtx, []*Change{c})
 }
 
 // later sets the time of the next try: twice as long each time, within the bounds.
