@@ -1,0 +1,37 @@
+package client
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/meterseal/meterseal/dlms"
+	"github.com/meterseal/meterseal/dlms/link"
+)
+
+// FloorObject returns the Data object that shows the receive floor of a security setup 0.0.43.0.e.255:
+// 0.0.43.1.e.255 (BB 6.2, frame counter objects).
+func FloorObject(setup dlms.OBIS) dlms.OBIS {
+	setup[3] = 1
+	return setup
+}
+
+// ReadFloor asks a meter, as its public client over conn, for the lowest invocation counter that it accepts under
+// the key of a security setup. The answer is not authentic: a sending counter may be raised by it within bounds,
+// and is never lowered.
+func ReadFloor(ctx context.Context, conn link.Conn, setup dlms.OBIS) (dlms.InvocationCounter, error) {
+	a, err := Open(ctx, conn, Config{})
+	if err != nil {
+		return 0, fmt.Errorf("read the meter's receive floor: %w", err)
+	}
+	d, err := a.Get(ctx, dlms.AttributeRef{Class: dlms.ClassData, Instance: FloorObject(setup), Attribute: 2})
+	if err != nil {
+		return 0, fmt.Errorf("read the meter's receive floor: %w", err)
+	}
+	v, err := d.Uint()
+	if err != nil || v > uint64(dlms.MaxInvocationCounter) {
+		return 0, fmt.Errorf("read the meter's receive floor: %w: want a counter, got %s", ErrAnswer, d)
+	}
+	// The value is in hand: a meter that does not answer to a release, as some do not, changes nothing about it.
+	_ = a.Release(ctx)
+	return dlms.InvocationCounter(v), nil
+}
