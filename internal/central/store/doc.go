@@ -20,6 +20,6 @@
 //
 // # SQL
 //
-// STRICT tables, "?" placeholders, times as INTEGER microseconds since 1970 UTC ([Micros], [FromMicros]), system
+// STRICT tables, "?" placeholders, times as INTEGER microseconds since 1970 UTC (micros, fromMicros), system
 // titles as BLOB of 8 bytes. Keep to SQL that PostgreSQL understands too (ON CONFLICT, no INSERT OR, no rowid).
 package store

@@ -128,16 +128,16 @@ func (s *Store) Close() error {
 	return errors.Join(append(errs, s.lock.release())...)
 }
 
-// Micros is how a time is stored: microseconds since 1970, UTC; the zero time is 0.
-func Micros(t time.Time) int64 {
+// micros is how a time is stored: microseconds since 1970, UTC; the zero time is 0.
+func micros(t time.Time) int64 {
 	if t.IsZero() {
 		return 0
 	}
 	return t.UnixMicro()
 }
 
-// FromMicros reads what Micros wrote, in UTC.
-func FromMicros(us int64) time.Time {
+// fromMicros reads what micros wrote, in UTC.
+func fromMicros(us int64) time.Time {
 	if us == 0 {
 		return time.Time{}
 	}

@@ -147,11 +147,11 @@ func TestWritesOutsideOfUpdateAreRefused(t *testing.T) {
 }
 
 func TestMicrosKeepsTheZeroTime(t *testing.T) {
-	if !FromMicros(Micros(time.Time{})).IsZero() {
+	if !fromMicros(micros(time.Time{})).IsZero() {
 		t.Fatal("the zero time did not survive")
 	}
 	now := time.Date(2026, 11, 3, 4, 5, 6, 789000, time.UTC)
-	if got := FromMicros(Micros(now)); !got.Equal(now) {
+	if got := fromMicros(micros(now)); !got.Equal(now) {
 		t.Fatalf("want %v, got %v", now, got)
 	}
 }

@@ -1,0 +1,143 @@
+package store
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/meterseal/meterseal/dlms"
+	"github.com/meterseal/meterseal/internal/central/vault"
+	"github.com/meterseal/meterseal/internal/role"
+)
+
+const keyColumns = `meter, role, version, suite, term, sealed, mac, check_value, fingerprint, state,
+	created_at, sent_at, active_at, ended_at`
+
+func scanKeyRow(r scanner) (k vault.KeyRow, err error) {
+	var created, sent, active, ended int64
+	err = r.Scan(titleOf(&k.Ref.Meter), &k.Ref.Role, &k.Ref.Version, &k.Suite, &k.Term, &k.Sealed, &k.MAC,
+		bytesOf(k.CheckValue[:]), bytesOf(k.Fingerprint[:]), &k.State, &created, &sent, &active, &ended)
+	k.CreatedAt, k.SentAt = fromMicros(created), fromMicros(sent)
+	k.ActiveAt, k.EndedAt = fromMicros(active), fromMicros(ended)
+	return k, err
+}
+
+// AddKeys implements vault.Store.
+func (s *Store) AddKeys(ctx context.Context, rows []vault.KeyRow) error {
+	return s.execEach(ctx, `INSERT INTO keys (`+keyColumns+`) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
+		len(rows), func(i int) []any {
+			k := rows[i]
+			return append(refArgs(k.Ref), k.Suite, k.Term, k.Sealed, k.MAC, k.CheckValue[:], k.Fingerprint[:], string(k.State),
+				micros(k.CreatedAt), micros(k.SentAt), micros(k.ActiveAt), micros(k.EndedAt))
+		})
+}
+
+// KeyRows implements vault.Store.
+func (s *Store) KeyRows(ctx context.Context, refs []role.KeyRef) (map[role.KeyRef]vault.KeyRow, error) {
+	rows, err := each(ctx, s, refs, refArgs, scanKeyRow,
+		`SELECT `+keyColumns+` FROM keys WHERE meter = ? AND role = ? AND version = ?`)
+	if err != nil {
+		return nil, err
+	}
+	out := make(map[role.KeyRef]vault.KeyRow, len(refs))
+	for i, ref := range refs {
+		if len(rows[i]) > 0 {
+			out[ref] = rows[i][0]
+		}
+	}
+	return out, nil
+}
+
+// KeyVersions implements vault.Store.
+func (s *Store) KeyVersions(ctx context.Context, keys []vault.Target) ([][]vault.KeyRow, error) {
+	return each(ctx, s, keys, func(t vault.Target) []any { return []any{t.Meter[:], t.Role} }, scanKeyRow,
+		`SELECT `+keyColumns+` FROM keys WHERE meter = ? AND role = ? ORDER BY version DESC`)
+}
+
+// MeterKeyRows implements vault.Store.
+func (s *Store) MeterKeyRows(ctx context.Context, meter dlms.SystemTitle) ([]vault.KeyRow, error) {
+	return list(ctx, s, scanKeyRow, `SELECT `+keyColumns+` FROM keys WHERE meter = ? ORDER BY role, version`, meter[:])
+}
+
+// SetKeyStates implements vault.Store.
+func (s *Store) SetKeyStates(ctx context.Context, changes []vault.StateChange) error {
+	for _, c := range changes {
+		query, ok := stateUpdate(c.State)
+		if !ok {
+			return fmt.Errorf("store: key state %q", c.State)
+		}
+		res, err := s.exec(ctx, query, append([]any{string(c.State), micros(c.At)}, refArgs(c.Ref)...)...)
+		if err != nil {
+			return err
+		}
+		if n, err := res.RowsAffected(); err != nil || n != 1 {
+			return fmt.Errorf("store: state of %s: want 1 row, got %d: %w", c.Ref, n, err)
+		}
+	}
+	return nil
+}
+
+// stateUpdate also sets the time that goes with the state. A version that comes back into force is no longer ended.
+func stateUpdate(state vault.State) (query string, ok bool) {
+	set := ""
+	switch state {
+	case vault.Sent:
+		set = `sent_at = ?`
+	case vault.Active:
+		set = `active_at = ?, ended_at = 0`
+	case vault.Superseded, vault.Abandoned:
+		set = `ended_at = ?`
+	default:
+		return "", false
+	}
+	return `UPDATE keys SET state = ?, ` + set + ` WHERE meter = ? AND role = ? AND version = ?`, true
+}
+
+// SendCounters implements vault.Store.
+func (s *Store) SendCounters(ctx context.Context, title dlms.SystemTitle, refs []role.KeyRef,
+) (map[role.KeyRef]vault.CounterRow, error) {
+	rows, err := each(ctx, s, refs, func(r role.KeyRef) []any { return append(refArgs(r), title[:]) },
+		func(r scanner) (c vault.CounterRow, err error) { return c, r.Scan(&c.Ceiling, &c.Raised) },
+		`SELECT ceiling, raised FROM send_counters WHERE meter = ? AND role = ? AND version = ? AND title = ?`)
+	if err != nil {
+		return nil, err
+	}
+	out := make(map[role.KeyRef]vault.CounterRow, len(refs))
+	for i, ref := range refs {
+		if len(rows[i]) > 0 {
+			c := rows[i][0]
+			c.Ref, c.Title = ref, title
+			out[ref] = c
+		}
+	}
+	return out, nil
+}
+
+// RaiseSendCounters implements vault.Store. The maximum is taken in the statement itself: whatever order two writers
+// come in, a ceiling does not fall (law 4).
+func (s *Store) RaiseSendCounters(ctx context.Context, rows []vault.CounterRow) error {
+	return s.execEach(ctx, `INSERT INTO send_counters (meter, role, version, title, ceiling, raised)
+		VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT (meter, role, version, title) DO UPDATE SET
+		ceiling = CASE WHEN excluded.ceiling > ceiling THEN excluded.ceiling ELSE ceiling END,
+		raised = CASE WHEN excluded.raised > raised THEN excluded.raised ELSE raised END`,
+		len(rows), func(i int) []any {
+			r := rows[i]
+			return append(refArgs(r.Ref), r.Title[:], r.Ceiling, r.Raised)
+		})
+}
+
+// ReceiveFloors implements vault.Store.
+func (s *Store) ReceiveFloors(ctx context.Context, ref role.KeyRef) ([]vault.FloorRow, error) {
+	return list(ctx, s, func(r scanner) (f vault.FloorRow, err error) {
+		f.Ref = ref
+		return f, r.Scan(titleOf(&f.Title), &f.Last)
+	}, `SELECT title, last FROM receive_floors WHERE meter = ? AND role = ? AND version = ?`, refArgs(ref)...)
+}
+
+// RaiseReceiveFloor implements vault.Store.
+func (s *Store) RaiseReceiveFloor(ctx context.Context, f vault.FloorRow) error {
+	_, err := s.exec(ctx, `INSERT INTO receive_floors (meter, role, version, title, last)
+		VALUES (?, ?, ?, ?, ?) ON CONFLICT (meter, role, version, title) DO UPDATE SET
+		last = CASE WHEN excluded.last > last THEN excluded.last ELSE last END`,
+		append(refArgs(f.Ref), f.Title[:], f.Last)...)
+	return err
+}

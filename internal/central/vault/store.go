@@ -1,0 +1,158 @@
+package vault
+
+import (
+	"context"
+	"time"
+
+	"github.com/meterseal/meterseal/dlms"
+	"github.com/meterseal/meterseal/internal/role"
+)
+
+// Fingerprint is key.Fingerprint as the store sees it.
+type Fingerprint = [16]byte
+
+// MeterRow is a meter as the import makes it known.
+type MeterRow struct {
+	Title      dlms.SystemTitle
+	Maker      string
+	Batch      string
+	Profile    string
+	Suite      uint8
+	EnrolledAt time.Time
+}
+
+// KeyRow is a key version at rest.
+type KeyRow struct {
+	Ref         role.KeyRef
+	Suite       uint8
+	Term        uint32 // of the root that it is sealed under
+	Sealed      []byte
+	MAC         []byte
+	CheckValue  [3]byte
+	Fingerprint Fingerprint
+	State       State
+	CreatedAt   time.Time
+	SentAt      time.Time
+	ActiveAt    time.Time
+	EndedAt     time.Time
+}
+
+// DeviceRow is an enrolled concentrator or terminal with its two keys at rest.
+type DeviceRow struct {
+	Title       dlms.SystemTitle
+	Kind        string
+	NKeyPublic  string
+	Fingerprint string // of the enrolment file
+	State       string // "enrolled" or "revoked"
+	EnrolledAt  time.Time
+	KEK         DeviceKeyRow
+	MAC         DeviceKeyRow
+}
+
+// DeviceKeyRow is one of them.
+type DeviceKeyRow struct {
+	Term        uint32
+	Sealed      []byte
+	MAC         []byte
+	Fingerprint Fingerprint
+}
+
+// The states of a device.
+const (
+	deviceEnrolled = "enrolled"
+)
+
+// StateChange moves one version to a state.
+type StateChange struct {
+	Ref   role.KeyRef
+	State State
+	At    time.Time
+}
+
+// CounterRow is what one title may have spent under one key version.
+type CounterRow struct {
+	Ref     role.KeyRef
+	Title   dlms.SystemTitle
+	Ceiling uint32
+	Raised  uint32
+}
+
+// FloorRow is the highest counter accepted from one title under one key version.
+type FloorRow struct {
+	Ref   role.KeyRef
+	Title dlms.SystemTitle
+	Last  uint32
+}
+
+// Handout is one key version sealed to one device.
+type Handout struct {
+	Device       dlms.SystemTitle
+	Ref          role.KeyRef
+	FirstCounter uint32
+	LastCounter  uint32
+	Grant        string
+	At           time.Time
+}
+
+// GrantRow is a grant as it is sealed.
+type GrantRow struct {
+	ID        string
+	Terminal  dlms.SystemTitle
+	NotBefore time.Time
+	NotAfter  time.Time
+	Live      bool
+	Meters    []dlms.SystemTitle
+}
+
+// Position is a place in the key journal: everything up to it is in the store.
+type Position struct {
+	Vault string
+	Bytes int64
+	Hash  []byte
+}
+
+// Store is what the vault needs of the database. Reads of what is not there give an empty answer, not an error.
+type Store interface {
+	// Update, Durable and View are those of the store package: the context carries the transaction.
+	Update(ctx context.Context, fn func(ctx context.Context) error) error
+	Durable(ctx context.Context, fn func(ctx context.Context) error) error
+	View(ctx context.Context, fn func(ctx context.Context) error) error
+
+	// TitleKinds returns what bears each title; titles that nothing bears are not in the answer.
+	TitleKinds(ctx context.Context, titles []dlms.SystemTitle) (map[dlms.SystemTitle]string, error)
+	// FingerprintsInUse returns those that some key, of a meter or a device, in any state, has.
+	FingerprintsInUse(ctx context.Context, fps []Fingerprint) (map[Fingerprint]bool, error)
+
+	AddMeters(ctx context.Context, meters []MeterRow) error
+	MeterRows(ctx context.Context, titles []dlms.SystemTitle) (map[dlms.SystemTitle]MeterRow, error)
+	AddDevice(ctx context.Context, d DeviceRow) error
+	// DeviceRow returns ok false where there is none.
+	DeviceRow(ctx context.Context, title dlms.SystemTitle) (d DeviceRow, ok bool, err error)
+
+	AddKeys(ctx context.Context, rows []KeyRow) error
+	KeyRows(ctx context.Context, refs []role.KeyRef) (map[role.KeyRef]KeyRow, error)
+	// KeyVersions returns every version of each key, newest first.
+	KeyVersions(ctx context.Context, keys []Target) ([][]KeyRow, error)
+	// MeterKeyRows returns every version of every key of a meter, by role and version.
+	MeterKeyRows(ctx context.Context, meter dlms.SystemTitle) ([]KeyRow, error)
+	// SetKeyStates also sets the time that goes with the state.
+	SetKeyStates(ctx context.Context, changes []StateChange) error
+
+	SendCounters(ctx context.Context, title dlms.SystemTitle, refs []role.KeyRef) (map[role.KeyRef]CounterRow, error)
+	// RaiseSendCounters writes ceilings and raises; it never lowers one.
+	RaiseSendCounters(ctx context.Context, rows []CounterRow) error
+	ReceiveFloors(ctx context.Context, ref role.KeyRef) ([]FloorRow, error)
+	// RaiseReceiveFloor never lowers one.
+	RaiseReceiveFloor(ctx context.Context, row FloorRow) error
+
+	AddHandouts(ctx context.Context, handouts []Handout) error
+	// AssignedMeters returns those of meters that are assigned to the concentrator.
+	AssignedMeters(ctx context.Context, concentrator dlms.SystemTitle, meters []dlms.SystemTitle) (map[dlms.SystemTitle]bool, error)
+	// GrantedMeters returns those of meters that the terminal has a live grant for at now.
+	GrantedMeters(ctx context.Context, terminal dlms.SystemTitle, now time.Time, meters []dlms.SystemTitle) (map[dlms.SystemTitle]bool, error)
+	GrantRow(ctx context.Context, id string) (g GrantRow, ok bool, err error)
+
+	// JournalPosition returns ok false in a store that has never seen a journal.
+	JournalPosition(ctx context.Context) (p Position, ok bool, err error)
+	SetJournalPosition(ctx context.Context, p Position) error
+}
