@@ -69,8 +69,9 @@ func Serve(ctx context.Context, ln net.Listener, h link.Handler, o Options) erro
 }
 
 // ServeConn answers the client on c until it goes (nil), ctx ends (nil), it is silent or deaf for too long, or it
-// sends what is no frame. It does not close c.
+// sends what is no frame. It owns c and closes it.
 func ServeConn(ctx context.Context, c net.Conn, h link.Handler, o Options) error {
+	defer func() { _ = c.Close() }() // whatever there is to report has been
 	o = o.withDefaults()
 	// Ending reads and not the connection lets an answer under way go out.
 	stop := context.AfterFunc(ctx, func() { _ = c.SetReadDeadline(time.Unix(1, 0)) })
