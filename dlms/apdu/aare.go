@@ -185,8 +185,8 @@ func (e *AARE) readLateField(tag byte, body *wire.Reader) {
 	case 0xAA:
 		e.AuthenticationValue = readAuthenticationValue(body)
 		requireAuthentication(body, e.Authentication)
-	case tagImplementation:
-		e.Implementation = body.Rest()
+	case tagImplementation, tagImplementationBD:
+		e.Implementation = readImplementation(tag, body)
 	case tagUserInformation:
 		e.UserInformation = readUserInformation(body)
 	default:

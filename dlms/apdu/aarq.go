@@ -114,8 +114,8 @@ func (q *AARQ) readLateField(tag byte, body *wire.Reader) {
 	case 0xAC:
 		q.AuthenticationValue = readAuthenticationValue(body)
 		requireAuthentication(body, q.Authentication)
-	case tagImplementation:
-		q.Implementation = body.Rest()
+	case tagImplementation, tagImplementationBD:
+		q.Implementation = readImplementation(tag, body)
 	case tagUserInformation:
 		q.UserInformation = readUserInformation(body)
 	default:

@@ -77,7 +77,8 @@ const (
 // Tags inside the association's APDUs (GB 9.4.2): context-specific, primitive 0x80 or constructed 0xA0.
 const (
 	tagUserInformation  = 0xBE // [30]
-	tagImplementation   = 0x9D // [29] IMPLICIT GraphicString
+	tagImplementation   = 0x9D // [29] IMPLICIT GraphicString, a primitive type,
+	tagImplementationBD = 0xBD // which some write as if it were constructed
 	tagContextName      = 0xA1 // [1]
 	tagProtocolVersion  = 0x80 // [0] IMPLICIT BIT STRING
 	tagCharString       = 0x80 // [0] IMPLICIT GraphicString, in an authentication value
@@ -125,6 +126,9 @@ func readOID(body *wire.Reader, arc string) uint8 {
 func readContextName(body *wire.Reader) ApplicationContext {
 	oid := body.In("application context").Expected(wire.TagOID)
 	c := ApplicationContext(readOID(&oid, oidContext))
+	if oid.Err() == nil && c == 0 {
+		oid.Fail(fmt.Errorf("%w: 0", ErrValue))
+	}
 	body.Join(&oid)
 	return c
 }
@@ -188,6 +192,14 @@ func readUserInformation(body *wire.Reader) []byte {
 
 func readOctets(body *wire.Reader, field string) []byte {
 	return body.In(field).Explicit(wire.TagOctetString)
+}
+
+// readImplementation reads implementation information under either tag.
+func readImplementation(tag byte, body *wire.Reader) []byte {
+	if tag == tagImplementationBD {
+		body.MarkLax()
+	}
+	return body.Rest()
 }
 
 // readInteger reads the content of an EXPLICIT INTEGER.

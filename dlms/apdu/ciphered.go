@@ -46,24 +46,35 @@ func (t Tag) IsCiphered() bool {
 // ParseCiphered parses a protected APDU with a tag of its own service.
 func ParseCiphered(b []byte) (Ciphered, error) {
 	r := wire.NewReader(b)
-	c := Ciphered{Tag: readCipheredTag(&r, Tag.IsCiphered)}
-	readProtected(&r, &c)
+	c := readCiphered(&r)
 	if err := r.Done(); err != nil {
 		return Ciphered{}, fmt.Errorf("parse ciphered apdu: %w", err)
 	}
 	return c, nil
 }
 
+func readCiphered(r *wire.Reader) Ciphered {
+	c := Ciphered{Tag: readCipheredTag(r, Tag.IsCiphered)}
+	readProtected(r, &c)
+	return c
+}
+
 // ParseGeneralCiphered parses general-glo-ciphering and general-ded-ciphering.
 func ParseGeneralCiphered(b []byte) (GeneralCiphered, error) {
 	r := wire.NewReader(b)
-	g := GeneralCiphered{Ciphered: Ciphered{Tag: readCipheredTag(&r, Tag.IsGeneral)}}
-	g.Title = readOptionalTitle(&r)
-	readProtected(&r, &g.Ciphered)
+	g := readGeneralCiphered(&r)
 	if err := r.Done(); err != nil {
 		return GeneralCiphered{}, fmt.Errorf("parse general-ciphered apdu: %w", err)
 	}
 	return g, nil
+}
+
+func readGeneralCiphered(r *wire.Reader) GeneralCiphered {
+	var g GeneralCiphered
+	g.Tag = readCipheredTag(r, Tag.IsGeneral)
+	g.Title = readOptionalTitle(r)
+	readProtected(r, &g.Ciphered)
+	return g
 }
 
 // readCipheredTag reads a tag of which ok is true, and says of every other what it is.

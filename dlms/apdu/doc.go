@@ -5,8 +5,14 @@
 // slices of a parsed APDU alias the input: copy what outlives it.
 //
 // AppendBinary writes one canonical form. A parser also accepts these others, and AppendBinary of what it returns
-// is then shorter or different: a length in more octets than needed; a BOOLEAN or a usage flag other than 0 and 1;
-// response-allowed written out although TRUE; the conformance under its old tag of one octet; INTEGER content with
-// needless octets; a mechanism name without the ACSE requirements; a refused action's or a valueless
-// return parameter of "success"; unused bits of a BIT STRING that are set.
+// then differs from what it was given:
+//
+//   - a length in more octets than needed, and INTEGER content with needless octets;
+//   - a BOOLEAN or a usage flag other than 0 and 1;
+//   - response-allowed written out although it is TRUE, the default;
+//   - the conformance block under its old tag of one octet;
+//   - a mechanism name without the ACSE requirements, or with the requirements but without a name;
+//   - bits of the ACSE requirements other than authentication;
+//   - implementation-information under tag 0xBD instead of 0x9D;
+//   - "data access result success" as the return parameters of an action.
 package apdu

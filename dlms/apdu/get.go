@@ -133,7 +133,7 @@ func readGetResponse(r *wire.Reader) GetResponse {
 	case GetResponseBlock:
 		p.Block = readBlockG(r)
 	case GetResponseWithList:
-		p.List = readList(r, "result list", sizeDataResult, readGetResult)
+		p.List = readResults(r)
 	default:
 		unknownKind(r, kind)
 	}
@@ -144,11 +144,15 @@ func readGetResponse(r *wire.Reader) GetResponse {
 // Get-Data-Result.
 func ParseGetResults(b []byte) ([]GetResult, error) {
 	r := wire.NewReader(b)
-	list := readList(&r, "result list", sizeDataResult, readGetResult)
+	list := readResults(&r)
 	if err := r.Done(); err != nil {
 		return nil, fmt.Errorf("parse get results: %w", err)
 	}
 	return list, nil
+}
+
+func readResults(r *wire.Reader) []GetResult {
+	return readList(r, "result list", sizeDataResult, readGetResult)
 }
 
 // AppendGetResults appends what ParseGetResults parses, to be cut into blocks.
