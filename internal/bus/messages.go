@@ -8,6 +8,7 @@ import (
 
 	"github.com/meterseal/meterseal/dlms"
 	"github.com/meterseal/meterseal/internal/enrol"
+	"github.com/meterseal/meterseal/internal/keylog"
 )
 
 // Order is what the IS asks of one concentrator. Exactly one of the pointers is set. A concentrator that gets the
@@ -283,15 +284,8 @@ type DayBlock struct {
 	ClockSeconds int64 `json:"clock_seconds"`
 }
 
-// Log delivers entries of the concentrator's own hash-chained log of long-term key use, oldest first.
+// Log delivers entries of the concentrator's own log of long-term key use (internal/keylog, which keeps and verifies
+// it), oldest first.
 type Log struct {
-	Entries []LogEntry `json:"entries"`
-}
-
-// LogEntry is one use of a long-term key by an outside holder: Hash = SHA-256(previous Hash, sequence, time, text).
-type LogEntry struct {
-	Sequence uint64    `json:"sequence"`
-	Time     time.Time `json:"time"`
-	Text     string    `json:"text"`
-	Hash     []byte    `json:"hash"`
+	Entries []keylog.Entry `json:"entries"`
 }
