@@ -184,3 +184,40 @@ func TestPrimaryRefusesABadConfiguration(t *testing.T) {
 		}
 	}
 }
+
+func TestPrimaryPausesWhenAServerStopsWithinAnAPDU(t *testing.T) {
+	p := newPrimary(t, hdlc.Config{})
+	connectTo(t, p, nil)
+	if err := p.Send(start, []byte("x")); err != nil {
+		t.Fatal(err)
+	}
+	p.Output()
+	segment := fromServer(0x30, "E6E700 01")
+	segment.Segmented = true
+	p.Receive(start, mustAppend(t, segment))
+	wantSays(t, p.Output(), "RR r=1 P") // the rest is asked for at once
+	p.Receive(start, mustAppend(t, fromServer(0x31, "")))
+	wantSays(t, p.Output()) // and not in a tight loop
+	now := start.Add(100 * time.Millisecond)
+	p.Tick(now)
+	wantSays(t, p.Output(), "RR r=1 P")
+	p.Receive(now, mustAppend(t, fromServer(0x32, "02")))
+	if apdu, _ := p.APDU(); !bytes.Equal(apdu, []byte{1, 2}) {
+		t.Errorf("got % X", apdu)
+	}
+}
+
+func TestPrimaryGivesUpAFrameAfterALongPause(t *testing.T) {
+	p := newPrimary(t, hdlc.Config{})
+	connectTo(t, p, nil)
+	if err := p.Send(start, []byte("x")); err != nil {
+		t.Fatal(err)
+	}
+	long := fromServer(0x30, "")
+	long.Info = make([]byte, 100)
+	p.Receive(start, mustAppend(t, long)[:50])
+	p.Receive(start.Add(2*time.Second), mustAppend(t, fromServer(0x30, "E6E700 01")))
+	if apdu, _ := p.APDU(); !bytes.Equal(apdu, []byte{1}) {
+		t.Errorf("got % X, want the answer after the pause", apdu)
+	}
+}
