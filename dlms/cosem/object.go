@@ -61,9 +61,9 @@ type Object interface {
 	ID() ID
 	// Get returns an attribute. sel is zero where no selective access was asked for.
 	Get(env *Env, attribute int8, sel apdu.Selection) (dlms.Data, error)
-	// Set changes an attribute.
+	// Set changes an attribute. value may alias the APDU: copy the bytes that are kept.
 	Set(env *Env, attribute int8, value dlms.Data) error
-	// Invoke calls a method. A method that returns nothing returns null-data.
+	// Invoke calls a method. parameters may alias the APDU. A method that returns nothing returns null-data.
 	Invoke(env *Env, method int8, parameters dlms.Data) (dlms.Data, error)
 }
 

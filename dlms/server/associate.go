@@ -110,7 +110,7 @@ func (c *call) acceptGMAC(q apdu.AARQ) ([]byte, *rejection) {
 	if r := c.checkClaims(q); r != nil {
 		return nil, r
 	}
-	lt, err := c.server.device.LongTerm(c.client.Setup)
+	lt, err := c.longTerm(c.client.Setup)
 	if err != nil {
 		return nil, transient(err)
 	}
@@ -118,25 +118,13 @@ func (c *call) acceptGMAC(q apdu.AARQ) ([]byte, *rejection) {
 	if r != nil {
 		return nil, r
 	}
-	a, r := c.negotiate(req)
+	a, info, r := c.begin(q, req, lt, p.form())
 	if r != nil {
+		// Authentic, and its counter is spent: that is worth an event of its own, and cannot be repeated.
+		e := c.server.event(c.index, EventFailed, nil, r.why)
+		e.Peer, e.Setup, e.Generation = q.CallingTitle, c.client.Setup, lt.Generation
+		c.server.device.Event(e)
 		return nil, r
-	}
-	a.key, a.peer = generation{c.client.Setup, lt.Generation}, q.CallingTitle
-	a.info, a.fromClient = bytes.Clone(q.Implementation), bytes.Clone(q.AuthenticationValue)
-	if r := c.bringSession(a, req, lt); r != nil {
-		return nil, r
-	}
-	if a.fromServer, err = security.NewChallenge(c.server.kind.options.Rand); err != nil {
-		return nil, transient(err)
-	}
-	plain, err := c.initiateResponse(a)
-	if err != nil {
-		return nil, transient(err)
-	}
-	info, err := c.seal(p.form(), global(lt), plain)
-	if err != nil {
-		return nil, transient(err)
 	}
 	c.put(a)
 	return accepted(apdu.AARE{
@@ -144,6 +132,31 @@ func (c *call) acceptGMAC(q apdu.AARQ) ([]byte, *rejection) {
 		RespondingTitle: c.server.device.SystemTitle(), Authentication: true, Mechanism: apdu.MechanismHLSGMAC,
 		AuthenticationValue: a.fromServer, UserInformation: info,
 	}), nil
+}
+
+// begin makes the half-open association of an authentic AARQ, and the ciphered InitiateResponse for it.
+func (c *call) begin(q apdu.AARQ, req apdu.InitiateRequest, lt *security.LongTerm, f form) (*association, []byte, *rejection) {
+	a, r := c.negotiate(req)
+	if r != nil {
+		return nil, nil, r
+	}
+	a.key, a.peer = generation{c.client.Setup, lt.Generation}, q.CallingTitle
+	a.info, a.fromClient = bytes.Clone(q.Implementation), bytes.Clone(q.AuthenticationValue)
+	if r := c.bringSession(a, req, lt); r != nil {
+		return nil, nil, r
+	}
+	plain, err := c.initiateResponse(a)
+	if err != nil {
+		return nil, nil, transient(err)
+	}
+	if a.fromServer, err = security.NewChallenge(c.server.kind.options.Rand); err != nil {
+		return nil, nil, transient(err)
+	}
+	info, err := c.seal(f, global(lt), plain)
+	if err != nil {
+		return nil, nil, transient(err)
+	}
+	return a, info, nil
 }
 
 // checkClaims looks at what the AARQ says in clear.
@@ -202,13 +215,11 @@ func (c *call) openInitiate(q apdu.AARQ, lt *security.LongTerm) (apdu.InitiateRe
 // notCommitted rejects an authentic AARQ whose counter the floor does not take.
 func notCommitted(err error) *rejection {
 	switch expected, ok := counterError(err); {
-	case ok && errors.Is(err, security.ErrReplay):
+	case ok:
 		r := notAuthentic(err)
 		r.answer = counterException(expected)
 		return r
-	case ok, errors.Is(err, security.ErrTitle):
-		return notAuthentic(err)
-	case errors.Is(err, security.ErrTitles):
+	case errors.Is(err, security.ErrTitle), errors.Is(err, security.ErrTitles):
 		r := reject(apdu.DiagnosticCallingTitleUnknown, err)
 		r.told = true
 		return r

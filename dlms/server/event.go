@@ -72,6 +72,8 @@ var (
 	ErrForm = errors.New("apdu: form or key not allowed here")
 	// ErrNonceShared: one counter inside f(challenge) and around it.
 	ErrNonceShared = errors.New("hls: the peer used one counter twice")
+	// ErrNoKey: the device has no key for the security setup.
+	ErrNoKey = errors.New("security setup: no key in force")
 	// ErrInitiate: the client proposed what cannot be served.
 	ErrInitiate = errors.New("initiate: proposal refused")
 )

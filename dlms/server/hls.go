@@ -29,7 +29,7 @@ func (c *call) authenticate(p protected) []byte {
 	if err := k.floor.Check(a.peer, p.counter); err != nil {
 		return c.refuse(err)
 	}
-	lt, err := c.server.device.LongTerm(a.key.setup)
+	lt, err := c.longTerm(a.key.setup)
 	if err != nil {
 		return c.refuse(err)
 	}

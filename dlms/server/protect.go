@@ -99,7 +99,7 @@ func (c *call) keys(dedicated bool) (keys, error) {
 		}
 		return a.session.keys(), nil
 	}
-	lt, err := c.server.device.LongTerm(a.key.setup)
+	lt, err := c.longTerm(a.key.setup)
 	if err != nil {
 		return keys{}, err
 	}
@@ -108,6 +108,18 @@ func (c *call) keys(dedicated bool) (keys, error) {
 		return keys{}, fmt.Errorf("%w: %w", ErrForm, ErrKeyReplaced)
 	}
 	return global(lt), nil
+}
+
+// longTerm asks the device for the key in force of a security setup.
+func (c *call) longTerm(setup dlms.OBIS) (*security.LongTerm, error) {
+	lt, err := c.server.device.LongTerm(setup)
+	if err == nil && lt == nil {
+		err = ErrNoKey
+	}
+	if err != nil {
+		return nil, fmt.Errorf("security setup %s: %w", setup, err)
+	}
+	return lt, nil
 }
 
 // seal protects an answer in the form f and spends a counter.

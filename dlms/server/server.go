@@ -32,7 +32,8 @@ type Device interface {
 
 // Options are shared by all devices that are served alike.
 type Options struct {
-	// Now is the time of the host, which no client can set: ages and rates count on it. nil is time.Now.
+	// Now is the time of the host, which no client can set and which does not go back: ages and rates count on it,
+	// and an association from the future is ended. nil is time.Now.
 	Now func() time.Time
 	// Rand is the source of challenges. nil is crypto/rand.
 	Rand io.Reader
@@ -162,6 +163,23 @@ func (s *Server) closeReplaced() {
 			if sl != nil && sl.assoc != nil && sl.assoc.key == g {
 				s.end(i, ErrKeyReplaced)
 			}
+		}
+	}
+}
+
+// Sweep ends the associations that are over: too old, or half-open for too long. Handle does so for the association
+// that an APDU comes for; a device that wants to hear of the others calls Sweep now and then.
+func (s *Server) Sweep() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.closeReplaced()
+	now := s.kind.options.Now()
+	for i, sl := range s.slots {
+		if sl == nil || sl.assoc == nil {
+			continue
+		}
+		if why := sl.assoc.over(now, s.kind.model.endpoints[i].client, s.kind.options); why != nil {
+			s.end(i, why)
 		}
 	}
 }
