@@ -68,9 +68,8 @@ fmt-check: ## fail where a file is not formatted as gofumpt does
 	@$(step) "gofumpt: formatting" ./scripts/format.sh check "$(PKG)"
 
 .PHONY: vet
-vet: ## go vet, with and without the integration tag
-	@$(step) "vet: $(PKG)" $(GO) vet $(PKG)
-	@$(step) "vet: $(PKG), tests with real processes" $(GO) vet -tags=integration $(PKG)
+vet: ## go vet, over the tests with real processes too
+	@$(step) "vet: $(PKG)" $(GO) vet -tags=integration $(PKG)
 
 .PHONY: layering
 layering: ## the import rules and the shape of the code, read from the source

@@ -33,12 +33,11 @@ has_cc() {
 }
 
 has_roots() {
-	[ "$(uname -s)" != Linux ] && return 0
-	[ -n "${SSL_CERT_FILE:-}" ] || [ -n "${SSL_CERT_DIR:-}" ] && return 0
-	# The places where Go looks on Linux.
+	[ "$(uname -s)" = Linux ] || return 0
+	# The places where Go looks on Linux; SSL_CERT_FILE takes the place of all of them.
 	local place
-	for place in /etc/ssl/certs/ca-certificates.crt /etc/pki/tls/certs/ca-bundle.crt \
-		/etc/ssl/ca-bundle.pem /etc/ssl/cert.pem; do
+	for place in ${SSL_CERT_FILE:-/etc/ssl/certs/ca-certificates.crt /etc/pki/tls/certs/ca-bundle.crt \
+		/etc/ssl/ca-bundle.pem /etc/ssl/cert.pem}; do
 		[ -s "$place" ] && return 0
 	done
 	return 1
