@@ -196,11 +196,11 @@ func (c *call) openInitiate(q apdu.AARQ, lt *security.LongTerm) (apdu.InitiateRe
 	if err != nil {
 		return none, p, reject(apdu.DiagnosticAuthenticationFailure, err)
 	}
+	if !p.carries(plain, apdu.TagInitiateRequest) { // another APDU of the client, put in here: see receive
+		return none, p, reject(apdu.DiagnosticNoReason, ErrForm)
+	}
 	if err := lt.Floor.Commit(q.CallingTitle, p.counter); err != nil {
 		return none, p, notCommitted(err)
-	}
-	if !p.carries(plain, apdu.TagInitiateRequest) {
-		return none, p, reject(apdu.DiagnosticNoReason, ErrForm)
 	}
 	req, err := apdu.ParseInitiateRequest(plain)
 	if err != nil {

@@ -220,6 +220,8 @@ type bench struct {
 	seeds  uint64
 	// repeats is set by a test whose peer repeats a nonce of its own on purpose.
 	repeats bool
+	// unwatched leaves the oracle out, for a benchmark.
+	unwatched bool
 }
 
 func newBench(t testing.TB, change ...func(*server.Options)) *bench {
@@ -242,7 +244,7 @@ func newBenchOf(t testing.TB, m *server.Model, change ...func(*server.Options)) 
 	b.dev = &device{keys: map[dlms.OBIS]*security.LongTerm{}, breaker: cosem.Connected, energy: 123456}
 	b.dev.keys[setupLAN] = b.longTerm(lanKey(), 1)
 	b.dev.keys[setupIS] = b.longTerm(isKey(), 1)
-	o := server.Options{Now: func() time.Time { return b.now }, Rand: b.rand(), WrapAEAD: b.oracle.Wrap}
+	o := server.Options{Now: func() time.Time { return b.now }, Rand: b.rand(), WrapAEAD: b.wrap}
 	for _, f := range change {
 		f(&o)
 	}
@@ -281,8 +283,15 @@ func (b *bench) cipherOf(k []byte) *security.Cipher {
 	return b.watched(aead, u.Fingerprint())
 }
 
+func (b *bench) wrap(aead cipher.AEAD, fp key.Fingerprint) cipher.AEAD {
+	if b.unwatched {
+		return aead
+	}
+	return b.oracle.Wrap(aead, fp)
+}
+
 func (b *bench) watched(aead cipher.AEAD, fp key.Fingerprint) *security.Cipher {
-	c, err := security.NewCipher(b.oracle.Wrap(aead, fp), key.Authentication{})
+	c, err := security.NewCipher(b.wrap(aead, fp), key.Authentication{})
 	if err != nil {
 		b.t.Fatal(err)
 	}

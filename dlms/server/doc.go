@@ -16,7 +16,8 @@
 // One key, one use (law 3): with [DedicatedRequired] the global key carries the InitiateRequest, passes 3 and 4 of HLS
 // and the release, the dedicated key everything else, and each is refused for the other's use. A dedicated key is
 // taken from the InitiateRequest, lives in memory, and when the same one is brought again its counters go on where
-// they were.
+// they were. The tag outside a ciphered APDU is not authenticated, so an APDU that carries another than the tag says is
+// not served and its counter is not spent: to alter the tag is to lose the APDU and no more.
 //
 // # Answers to what is refused
 //

@@ -26,6 +26,9 @@ func (c *call) authenticate(p protected) []byte {
 	if err != nil {
 		return c.refuse(err)
 	}
+	if !p.carries(plain, 0) {
+		return c.refuse(ErrForm) // the tag was altered on its way: see receive
+	}
 	if err := k.floor.Check(a.peer, p.counter); err != nil {
 		return c.refuse(err)
 	}

@@ -33,7 +33,8 @@ func (c *call) release() []byte {
 }
 
 // closeWith verifies the InitiateRequest of an RLRQ, spends its counter, ends the association and returns the
-// InitiateResponse for the RLRE.
+// InitiateResponse for the RLRE. Where an AARQ has to bring a dedicated key, an RLRQ must not: an AARQ that was held
+// back cannot be made into a release.
 func (c *call) closeWith(p protected) ([]byte, error) {
 	a := c.slot.assoc
 	k, err := c.keys(false)
@@ -44,11 +45,14 @@ func (c *call) closeWith(p protected) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := k.floor.Commit(a.peer, p.counter); err != nil {
-		return nil, err
-	}
 	if !p.carries(plain, apdu.TagInitiateRequest) {
 		return nil, fmt.Errorf("%w: no initiate-request in rlrq", ErrForm)
+	}
+	if req, err := apdu.ParseInitiateRequest(plain); err != nil || req.DedicatedKey != nil && c.client.Traffic == DedicatedRequired {
+		return nil, fmt.Errorf("%w: the initiate-request of an aarq in rlrq", ErrForm)
+	}
+	if err := k.floor.Commit(a.peer, p.counter); err != nil {
+		return nil, err
 	}
 	answer, err := c.initiateResponse(a)
 	if err == nil {

@@ -17,10 +17,30 @@ func (p *peer) wantReleased(answer []byte, reason apdu.ReleaseReason) apdu.RLRE 
 	return e
 }
 
+// farewell is the InitiateRequest of a release: without a dedicated key.
+func (p *peer) farewell() []byte {
+	p.t.Helper()
+	q := apdu.InitiateRequest{ResponseAllowed: true, Version: 6, Conformance: p.conformance, MaxPDU: p.maxPDU}
+	return p.must(q.AppendBinary(nil))
+}
+
+func TestAnAARQThatWasHeldBackCannotBeMadeIntoARelease(t *testing.T) {
+	b := newBench(t)
+	p := b.concentrator().open()
+	held := p.aarq()
+	q, err := apdu.ParseAARQ(held)
+	if err != nil {
+		t.Fatal(err)
+	}
+	wantAnswer(t, notAllowed, p.send(p.release(q.UserInformation)))
+	p.works()
+	p.accept(p.send(held)) // and its counter was not spent
+}
+
 func TestAProtectedReleaseEndsTheAssociation(t *testing.T) {
 	b := newBench(t)
 	p := b.concentrator().open()
-	e := p.wantReleased(p.send(p.release(p.sealGlobal(p.initiate()))), apdu.ReleaseNormal)
+	e := p.wantReleased(p.send(p.release(p.sealGlobal(p.farewell()))), apdu.ReleaseNormal)
 	if plain := p.openWith(p.glo, e.UserInformation); apdu.Tag(plain[0]) != apdu.TagInitiateResponse {
 		t.Errorf("rlre: user information % x", plain)
 	}
@@ -35,7 +55,7 @@ func TestAReleaseThatAnybodyCanWriteEndsNothing(t *testing.T) {
 	p := b.concentrator().open()
 	p.wantReleased(p.send([]byte{0x62, 0x00}), apdu.ReleaseNotFinished)
 	p.wantReleased(p.send(p.release(nil)), apdu.ReleaseNotFinished)
-	p.wantReleased(p.send(p.release(p.initiate())), apdu.ReleaseNotFinished)
+	p.wantReleased(p.send(p.release(p.farewell())), apdu.ReleaseNotFinished)
 	wantAnswer(t, otherReason, p.send([]byte{0x62, 0x05, 0x80}))
 	p.works()
 }
@@ -45,7 +65,7 @@ func TestAStrangersReleaseEndsNothing(t *testing.T) {
 	p := b.concentrator().open()
 	stranger := b.peer(lan, sapReadWrite, isTitle, otherKey())
 	stranger.freshKey()
-	info := stranger.sealGlobal(stranger.initiate())
+	info := stranger.sealGlobal(stranger.farewell())
 	wantAnswer(t, deciphering, stranger.send(stranger.release(info)))
 	p.works()
 }
@@ -53,7 +73,7 @@ func TestAStrangersReleaseEndsNothing(t *testing.T) {
 func TestAReplayedReleaseEndsNothing(t *testing.T) {
 	b := newBench(t)
 	p := b.concentrator().open()
-	recorded := p.release(p.sealGlobal(p.initiate()))
+	recorded := p.release(p.sealGlobal(p.farewell()))
 	p.wantReleased(p.send(recorded), apdu.ReleaseNormal)
 	wantAnswer(t, notAllowed, p.send(recorded))
 	p.ded = nil
@@ -69,8 +89,14 @@ func TestTheInitiateRequestOfTheAARQDoesNotRelease(t *testing.T) {
 	info := p.sealGlobal(p.initiateWithKey())
 	p.accept(p.send(p.aarq(func(q *apdu.AARQ) { q.UserInformation = info })))
 	p.pass4(p.send(p.pass3()))
-	wantCounter(t, b.dev.floor(setupLAN, concTitle), p.send(p.release(info)))
+	wantAnswer(t, notAllowed, p.send(p.release(info)))
 	p.works()
+	foreign := b.tester() // whose release may bring the key again, and is held by its counter
+	info = foreign.sealGlobal(foreign.initiateWithKey())
+	foreign.accept(foreign.send(foreign.aarq(func(q *apdu.AARQ) { q.UserInformation = info })))
+	foreign.pass4(foreign.send(foreign.pass3()))
+	wantCounter(t, b.dev.floor(setupLAN, foreign.title), foreign.send(foreign.release(info)))
+	foreign.works()
 }
 
 func (p *peer) initiateWithKey() []byte {
@@ -93,7 +119,7 @@ func TestAReleaseWithoutAnAssociationIsRefused(t *testing.T) {
 	b := newBench(t)
 	p := b.concentrator()
 	p.freshKey()
-	wantAnswer(t, notAllowed, p.send(p.release(p.sealGlobal(p.initiate()))))
+	wantAnswer(t, notAllowed, p.send(p.release(p.sealGlobal(p.farewell()))))
 	if got := b.dev.floor(setupLAN, concTitle); got != 0 {
 		t.Errorf("floor moved to %d", got)
 	}
@@ -102,7 +128,7 @@ func TestAReleaseWithoutAnAssociationIsRefused(t *testing.T) {
 func TestAHalfOpenAssociationCanBeReleased(t *testing.T) {
 	b := newBench(t)
 	p := b.concentrator().halfOpen()
-	p.wantReleased(p.send(p.release(p.sealGlobal(p.initiate()))), apdu.ReleaseNormal)
+	p.wantReleased(p.send(p.release(p.sealGlobal(p.farewell()))), apdu.ReleaseNormal)
 	wantAnswer(t, notAllowed, p.send(p.pass3()))
 }
 

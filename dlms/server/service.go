@@ -61,21 +61,22 @@ func (c *call) traffic(p protected) []byte {
 	return sealed
 }
 
-// receive verifies an APDU of the association and makes it count: the floor is committed before the plaintext is
-// looked at.
+// receive verifies an APDU of the association and makes it count: the floor is committed before the plaintext takes
+// effect. The tag outside is not authenticated (GB 9.2.3.3.7), so an APDU that does not carry what it says was altered
+// on its way: it is not served and its counter is left for the honest one.
 func (c *call) receive(p protected, k keys) ([]byte, error) {
 	a := c.slot.assoc
 	plain, err := c.open(p, k.cipher, a.peer)
 	if err != nil {
 		return nil, err
 	}
+	if !p.carries(plain, 0) {
+		return nil, ErrForm
+	}
 	if err := k.floor.Commit(a.peer, p.counter); err != nil {
 		return nil, err
 	}
 	a.apdus++
-	if !p.carries(plain, 0) {
-		return nil, ErrForm
-	}
 	return plain, nil
 }
 
