@@ -140,13 +140,20 @@ func (a *Attribute) append(dst []byte) ([]byte, error) {
 	return a.Selection.Parameters.AppendBinary(append(dst, 1, a.Selection.Selector))
 }
 
-// readList reads a SEQUENCE OF whose elements take at least size bytes each.
+// listStart is the room that a list is given before its elements come.
+const listStart = 16
+
+// readList reads a SEQUENCE OF whose elements take at least size bytes each. The list grows with what is really
+// there, not with what was announced. It reads through a copy of r: a reader that is given to a function value has
+// to live on the heap, and those of the forms without a list shall not.
 func readList[T any](r *wire.Reader, field string, size int, read func(*wire.Reader) T) []T {
-	n := r.In(field).Count(size)
-	list := make([]T, 0, n)
-	for i := 0; i < n && r.Err() == nil; i++ {
-		list = append(list, read(r))
+	c := *r
+	n := c.In(field).Count(size)
+	list := make([]T, 0, min(n, listStart))
+	for i := 0; i < n && c.Err() == nil; i++ {
+		list = append(list, read(&c))
 	}
+	*r = c
 	return list
 }
 
