@@ -141,13 +141,12 @@ func readAARE(r *wire.Reader) AARE {
 		expectTag(r, TagAARE)
 	}
 	_, body := r.Element()
-	seen := uint32(0)
-	readFields(&body, func(tag byte, field *wire.Reader) {
-		seen |= 1 << (tag & 0x1F)
-		e.readField(tag, field)
-	})
-	if need := uint32(1<<1 | 1<<2 | 1<<3); body.Err() == nil && seen&need != need {
+	came := readFields(&body, e.readField)
+	if body.Err() == nil && !(came.has(1) && came.has(2) && came.has(3)) {
 		body.In("").Fail(errors.New("application context, result or diagnostic is missing"))
+	}
+	if e.Authentication && !came.has(9) {
+		body.MarkLax()
 	}
 	r.Join(&body)
 	return e

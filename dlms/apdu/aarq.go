@@ -70,9 +70,12 @@ func readAARQ(r *wire.Reader) AARQ {
 		expectTag(r, TagAARQ)
 	}
 	_, body := r.Element()
-	readFields(&body, q.readField)
-	if body.Err() == nil && q.Context == 0 {
+	came := readFields(&body, q.readField)
+	if body.Err() == nil && !came.has(1) {
 		body.In("").Fail(errors.New("no application context name"))
+	}
+	if q.Authentication && !came.has(11) {
+		body.MarkLax()
 	}
 	r.Join(&body)
 	return q

@@ -88,8 +88,8 @@ const (
 )
 
 // readFields reads the fields of an association's APDU. They come in ascending order of their tag numbers, none
-// twice, so that no later field can overrule one that was checked.
-func readFields(r *wire.Reader, field func(tag byte, body *wire.Reader)) {
+// twice, so that no later field can overrule one that was checked. It returns which came.
+func readFields(r *wire.Reader, field func(tag byte, body *wire.Reader)) (came fieldSet) {
 	last := -1
 	for r.Len() > 0 {
 		r.In("")
@@ -100,12 +100,19 @@ func readFields(r *wire.Reader, field func(tag byte, body *wire.Reader)) {
 			last = number
 		}
 		if r.Err() != nil {
-			return
+			return came
 		}
+		came |= 1 << last
 		field(tag, &body)
 		r.Join(&body)
 	}
+	return came
 }
+
+// fieldSet has a bit for each tag number.
+type fieldSet uint32
+
+func (s fieldSet) has(number int) bool { return s&(1<<number) != 0 }
 
 // unknownField refuses a field that the standard does not have here.
 func unknownField(tag byte, body *wire.Reader) {

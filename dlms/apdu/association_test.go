@@ -10,6 +10,7 @@ import (
 	"testing"
 
 	"github.com/meterseal/meterseal/dlms"
+	"github.com/meterseal/meterseal/dlms/internal/wire"
 )
 
 func TestAARQSaysWhoAsksForWhat(t *testing.T) {
@@ -272,6 +273,24 @@ func TestAnotherFormBecomesTheCanonicalOne(t *testing.T) {
 		if out, err := q.AppendBinary(nil); err != nil || !bytes.Equal(out, unhex(t, canonical)) {
 			t.Errorf("%s became % X, %v", in, out, err)
 		}
+	}
+}
+
+func TestACSERequirementsWithoutANameMeanTheLowestMechanism(t *testing.T) {
+	in := unhex(t, "600F A109060760857405080101 8A020780")
+	r := wire.NewReader(in)
+	q := readAARQ(&r)
+	if r.Done() != nil || !q.Authentication || q.Mechanism != MechanismLowest || !r.Lax() {
+		t.Errorf("got %s, %v, lax %v", q, r.Err(), r.Lax())
+	}
+	out, err := q.AppendBinary(nil)
+	if err != nil || !bytes.Equal(out, unhex(t, "6018 A109060760857405080101 8A020780 8B0760857405080200")) {
+		t.Errorf("got % X, %v", out, err)
+	}
+	in = unhex(t, "611B A109060760857405080101 A203020100 A305A103020100 88020780")
+	r = wire.NewReader(in)
+	if e := readAARE(&r); r.Done() != nil || !e.Authentication || !r.Lax() {
+		t.Errorf("got %+v, %v, lax %v", e, r.Err(), r.Lax())
 	}
 }
 

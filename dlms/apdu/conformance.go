@@ -35,7 +35,7 @@ const (
 	ConformanceSet                  Conformance = 1 << (23 - 20)
 	ConformanceSelectiveAccess      Conformance = 1 << (23 - 21)
 	ConformanceEventNotification    Conformance = 1 << (23 - 22)
-	ConformanceAction               Conformance = 1 << (23 - 23)
+	ConformanceAction               Conformance = 1 // bit 23
 )
 
 const (
