@@ -74,7 +74,9 @@ func (w *world) step() error {
 	return nil
 }
 
-func (w *world) law(format string, args ...any) { w.broken = append(w.broken, fmt.Sprintf(format, args...)) }
+func (w *world) law(format string, args ...any) {
+	w.broken = append(w.broken, fmt.Sprintf(format, args...))
+}
 
 // Store
 
@@ -201,8 +203,10 @@ func (w *world) mark(keys []role.KeyRef, state string) error {
 	return w.step()
 }
 
-func (w *world) MarkSent(_ context.Context, keys []role.KeyRef) error   { return w.mark(keys, "sent") }
-func (w *world) MarkActive(_ context.Context, keys []role.KeyRef) error { return w.mark(keys, "active") }
+func (w *world) MarkSent(_ context.Context, keys []role.KeyRef) error { return w.mark(keys, "sent") }
+func (w *world) MarkActive(_ context.Context, keys []role.KeyRef) error {
+	return w.mark(keys, "active")
+}
 func (w *world) MarkAbandoned(_ context.Context, keys []role.KeyRef) error {
 	return w.mark(keys, "abandoned")
 }

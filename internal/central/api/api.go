@@ -1,0 +1,177 @@
+// Package api is how people and programs on the IS's own machine work it: HTTP and JSON over a Unix socket in the data
+// directory, which only its owner can open. It knows what can be asked, never a key.
+package api
+
+import (
+	"context"
+	"io"
+	"time"
+
+	"github.com/meterseal/meterseal/dlms"
+	"github.com/meterseal/meterseal/internal/bus"
+	"github.com/meterseal/meterseal/internal/central/collect"
+	"github.com/meterseal/meterseal/internal/central/rotation"
+	"github.com/meterseal/meterseal/internal/enrol"
+	"github.com/meterseal/meterseal/internal/role"
+	"github.com/meterseal/meterseal/internal/shipment"
+)
+
+// Backend is the IS as the API works it.
+type Backend interface {
+	// Status counts what there is.
+	Status(ctx context.Context) (Status, error)
+	// ImportShipment takes a maker's file; the report is valid as far as it goes also with an error.
+	ImportShipment(ctx context.Context, r io.Reader) (*shipment.Report, error)
+	// Enrol makes a concentrator or terminal known.
+	Enrol(ctx context.Context, e Enrolment) error
+	// Assign puts meters under a concentrator.
+	Assign(ctx context.Context, a Assignment) error
+	// Provision gives a concentrator its copies of CC_LAN of its own meters.
+	Provision(ctx context.Context, concentrator dlms.SystemTitle) (Provisioned, error)
+	// Associate has a concentrator open both associations with each of its meters and returns its view.
+	Associate(ctx context.Context, concentrator dlms.SystemTitle) (bus.StatusResult, error)
+	// Collect has every concentrator read what is missing of a day.
+	Collect(ctx context.Context, day string) (Collected, error)
+	// Readings returns a stored day of the load curve A+.
+	Readings(ctx context.Context, meter dlms.SystemTitle, day string) (collect.Day, error)
+	// Rotate asks for key changes.
+	Rotate(ctx context.Context, r Rotation) (Asked, error)
+	// Changes lists the key changes asked for with a reason.
+	Changes(ctx context.Context, reason string) ([]rotation.Change, error)
+	// Breaker operates a breaker.
+	Breaker(ctx context.Context, b Breaker) error
+	// BreakerStatus reads a breaker's state and log.
+	BreakerStatus(ctx context.Context, meter dlms.SystemTitle) (BreakerStatus, error)
+	// SetClock sets a meter's clock.
+	SetClock(ctx context.Context, meter dlms.SystemTitle) error
+	// BroadcastClock has a concentrator correct its meters' clocks within their bound.
+	BroadcastClock(ctx context.Context, concentrator dlms.SystemTitle) (bus.BroadcastResult, error)
+	// Sightings tells what was last seen of each meter's index and clock.
+	Sightings(ctx context.Context) ([]collect.Sighting, error)
+	// Grant gives a terminal CC_LOCALE of some meters for a time.
+	Grant(ctx context.Context, g GrantRequest) (enrol.Grant, error)
+	// EndGrant ends a grant, and asks for new CC_LOCALE of its meters.
+	EndGrant(ctx context.Context, id string) (Asked, error)
+	// RollCall opens an association of the IS's own with every meter.
+	RollCall(ctx context.Context) (RollCall, error)
+	// Keys tells the life of a meter's keys.
+	Keys(ctx context.Context, meter dlms.SystemTitle) ([]Key, error)
+	// ExportAudit writes the audit log for the offline verifier.
+	ExportAudit(ctx context.Context, w io.Writer) error
+}
+
+// Status counts what the IS knows.
+type Status struct {
+	SystemTitle    dlms.SystemTitle   `json:"system_title"`
+	VaultRecipient string             `json:"vault_recipient"`
+	BusURL         string             `json:"bus_url"`
+	Time           time.Time          `json:"time"`
+	Meters         []MeterStatus      `json:"meters"`
+	Concentrators  []dlms.SystemTitle `json:"concentrators"`
+	Terminals      []dlms.SystemTitle `json:"terminals"`
+	OpenChanges    int                `json:"open_changes"`
+	// BusBytesIn and Out count the WAN as the IS sees it.
+	BusBytesIn  uint64 `json:"bus_bytes_in"`
+	BusBytesOut uint64 `json:"bus_bytes_out"`
+}
+
+// MeterStatus is one meter of the fleet.
+type MeterStatus struct {
+	Meter        dlms.SystemTitle `json:"meter"`
+	Profile      string           `json:"profile"`
+	Maker        string           `json:"maker"`
+	Concentrator dlms.SystemTitle `json:"concentrator,omitzero"`
+	State        string           `json:"state"`
+}
+
+// Enrolment is a device's file and the fingerprint that a person compared with the one the device showed.
+type Enrolment struct {
+	File        enrol.File `json:"file"`
+	Fingerprint string     `json:"fingerprint"`
+}
+
+// Assignment puts meters under a concentrator.
+type Assignment struct {
+	Concentrator dlms.SystemTitle   `json:"concentrator"`
+	Meters       []dlms.SystemTitle `json:"meters"`
+}
+
+// Provisioned says what a concentrator now holds.
+type Provisioned struct {
+	Held    int            `json:"held"`
+	Refused []bus.KeyFault `json:"refused,omitempty"`
+}
+
+// Collected counts one collection.
+type Collected struct {
+	Day    string           `json:"day"`
+	Asked  int              `json:"asked"`
+	Stored int              `json:"stored"` // blocks of that day in the store
+	Values int              `json:"values"` // values of that day in the store
+	Failed []bus.MeterFault `json:"failed,omitempty"`
+}
+
+// Rotation selects keys to change. With no meters and no concentrator it is the whole fleet, with no roles every role
+// that the meter's profile has.
+type Rotation struct {
+	Meters       []dlms.SystemTitle `json:"meters,omitempty"`
+	Concentrator dlms.SystemTitle   `json:"concentrator,omitzero"`
+	Roles        []role.Role        `json:"roles,omitempty"`
+	Reason       string             `json:"reason"`
+	// Once leaves out keys for which a change with the same reason was asked for before, done or not: so that a
+	// caller that was stopped can ask again.
+	Once bool `json:"once,omitempty"`
+}
+
+// Asked counts key changes: selected, and newly asked for.
+type Asked struct {
+	Selected int    `json:"selected"`
+	Asked    int    `json:"asked"`
+	Reason   string `json:"reason"`
+}
+
+// Breaker is an order to a breaker. Through "concentrator" it goes through the concentrator's own association, which
+// profile hardened refuses; empty, the way that the meter's profile has.
+type Breaker struct {
+	Meter   dlms.SystemTitle `json:"meter"`
+	Op      string           `json:"op"`
+	Through string           `json:"through,omitempty"`
+}
+
+// BreakerStatus is a breaker's state and log.
+type BreakerStatus struct {
+	State  string  `json:"state"`
+	Events []Event `json:"events"`
+}
+
+// Event is one row of a meter's log.
+type Event struct {
+	Time time.Time `json:"time"`
+	Code int       `json:"code"`
+}
+
+// GrantRequest asks for a grant.
+type GrantRequest struct {
+	Terminal  dlms.SystemTitle   `json:"terminal"`
+	Meters    []dlms.SystemTitle `json:"meters"`
+	NotBefore time.Time          `json:"not_before"`
+	NotAfter  time.Time          `json:"not_after"`
+}
+
+// RollCall says which meters the IS could open an association with.
+type RollCall struct {
+	Answered int                `json:"answered"`
+	Missing  []dlms.SystemTitle `json:"missing,omitempty"`
+}
+
+// Key is one version of a key, named and never shown.
+type Key struct {
+	role.KeyRef
+	State      string    `json:"state"`
+	CheckValue string    `json:"check_value"`
+	CreatedAt  time.Time `json:"created_at"`
+	SentAt     time.Time `json:"sent_at,omitzero"`
+	ActiveAt   time.Time `json:"active_at,omitzero"`
+	EndedAt    time.Time `json:"ended_at,omitzero"`
+	Holders    []string  `json:"holders,omitempty"`
+}

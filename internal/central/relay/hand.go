@@ -1,0 +1,199 @@
+package relay
+
+import (
+	"context"
+	"crypto/cipher"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"time"
+
+	"github.com/meterseal/meterseal/dlms"
+	"github.com/meterseal/meterseal/dlms/client"
+	"github.com/meterseal/meterseal/dlms/key"
+	"github.com/meterseal/meterseal/internal/bus"
+	"github.com/meterseal/meterseal/internal/central/audit"
+	"github.com/meterseal/meterseal/internal/central/rotation"
+	"github.com/meterseal/meterseal/internal/central/vault"
+	"github.com/meterseal/meterseal/internal/role"
+)
+
+// Vault gives handles on keys, never keys.
+type Vault interface {
+	OpenFor(ctx context.Context, by audit.Actor, own dlms.SystemTitle, purpose string, keys []role.KeyRef) ([]vault.Opened, error)
+	Finish(ctx context.Context, by audit.Actor, outcomes []vault.Outcome) error
+	Active(ctx context.Context, keys []vault.Target) ([]vault.KeyInfo, error)
+}
+
+// Place is where a meter is and what it is.
+type Place struct {
+	Concentrator dlms.SystemTitle
+	// EndToEnd: the meter has an association for the IS itself (profile hardened).
+	EndToEnd bool
+}
+
+// Config says what a Hand works with; all but Log, WrapAEAD and Timeout are required.
+type Config struct {
+	Bus   Bus
+	Vault Vault
+	// Locate finds a meter.
+	Locate func(ctx context.Context, meter dlms.SystemTitle) (Place, error)
+	// Own is this IS node's system title, Actor its name in the audit log.
+	Own   dlms.SystemTitle
+	Actor audit.Actor
+	Rand  io.Reader
+	Now   func() time.Time
+	Log   *slog.Logger
+	// WrapAEAD lets a nonce oracle watch the session keys.
+	WrapAEAD func(cipher.AEAD, key.Fingerprint) cipher.AEAD
+	// Timeout bounds one exchange with a meter, default 10 s.
+	Timeout time.Duration
+}
+
+// Hand opens associations of the IS's own. It is safe for concurrent use; the associations of one meter must not
+// overlap, which its callers hold by a lock per meter.
+type Hand struct {
+	cfg   Config
+	locks locks
+}
+
+// NewHand returns a Hand.
+func NewHand(cfg Config) *Hand {
+	if cfg.Timeout == 0 {
+		cfg.Timeout = 10 * time.Second
+	}
+	if cfg.Log == nil {
+		cfg.Log = slog.New(slog.DiscardHandler)
+	}
+	return &Hand{cfg: cfg}
+}
+
+// With runs f in an association that may do what the IS may do with this meter: under CC_IS where the meter has it,
+// else under CC_LAN on the claimed read/write SAP. Everything f does is authenticated by the meter itself.
+func (h *Hand) With(ctx context.Context, meter dlms.SystemTitle, purpose string, f func(context.Context, *client.Association) error) error {
+	place, err := h.cfg.Locate(ctx, meter)
+	if err != nil {
+		return err
+	}
+	r := role.CCLAN
+	if place.EndToEnd {
+		r = role.CCIS
+	}
+	active, err := h.cfg.Vault.Active(ctx, []vault.Target{{Meter: meter, Role: r}})
+	if err != nil {
+		return err
+	}
+	return h.under(ctx, place, active[0].Ref, purpose, f)
+}
+
+// under runs f in an association under one key version.
+func (h *Hand) under(ctx context.Context, place Place, k role.KeyRef, purpose string, f func(context.Context, *client.Association) error) error {
+	defer h.locks.hold(k.Meter)()
+	if k.Role == role.CCLAN {
+		if err := h.claim(ctx, place.Concentrator, k.Meter); err != nil {
+			return err
+		}
+		defer h.release(ctx, place.Concentrator, k.Meter)
+	}
+	opened, err := h.cfg.Vault.OpenFor(ctx, h.cfg.Actor, h.cfg.Own, purpose, []role.KeyRef{k})
+	if err != nil {
+		return err
+	}
+	if opened[0].Err != nil {
+		return opened[0].Err
+	}
+	use := opened[0].Use
+	err = h.associate(ctx, place, use, f)
+	h.finish(ctx, use, err)
+	return err
+}
+
+func (h *Hand) associate(ctx context.Context, place Place, use *vault.Use, f func(context.Context, *client.Association) error) error {
+	cfg := client.Linky(h.cfg.Own, use.Ref.Meter, *use.LongTerm(), h.cfg.Rand)
+	cfg.WrapAEAD, cfg.Timeout = h.cfg.WrapAEAD, h.cfg.Timeout
+	c := &conn{bus: h.cfg.Bus, concentrator: place.Concentrator, meter: use.Ref.Meter, client: sapOf(use.Ref.Role)}
+	a, err := client.Open(ctx, c, cfg)
+	if err != nil {
+		return &openError{err}
+	}
+	err = f(ctx, a)
+	// A release that fails leaves a session that dies by its age or with the next AARQ: not the caller's matter.
+	if err := a.Release(ctx); err != nil {
+		h.cfg.Log.Debug("release not answered", "meter", use.Ref.Meter.String(), "error", err)
+	}
+	return err
+}
+
+func sapOf(r role.Role) dlms.SAP {
+	if r == role.CCIS {
+		return role.SAPIS
+	}
+	return role.SAPReadWrite
+}
+
+// openError is a failure to open an association, as against one within it.
+type openError struct{ error }
+
+func (e *openError) Unwrap() error { return e.error }
+
+// refusedByMeter reports whether the association was refused: by the meter, or by whoever sits on the line in its
+// place. An answer that does not verify proves nothing and is not counted.
+func refusedByMeter(err error) bool {
+	var open *openError
+	if !errors.As(err, &open) {
+		return false
+	}
+	var reject *client.RejectError
+	var exception *client.ExceptionError
+	if errors.As(err, &exception) {
+		_, counter := exception.Expected() // the key verified; only our counter is behind
+		return !counter
+	}
+	return errors.As(err, &reject)
+}
+
+func (h *Hand) finish(ctx context.Context, use *vault.Use, err error) {
+	result := "opened"
+	switch {
+	case refusedByMeter(err):
+		result = "refused"
+	case err != nil:
+		result = "no answer"
+	}
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second)
+	defer cancel()
+	if err := h.cfg.Vault.Finish(ctx, h.cfg.Actor, []vault.Outcome{{Use: use, Result: result}}); err != nil {
+		h.cfg.Log.Error("the audit log did not take an outcome", "key", use.Ref.String(), "error", err)
+	}
+}
+
+func (h *Hand) claim(ctx context.Context, d, meter dlms.SystemTitle) error {
+	c := &bus.Claim{Meters: []dlms.SystemTitle{meter}, Until: h.cfg.Now().Add(claimFor)}
+	_, err := order(ctx, h.cfg.Bus, d, bus.Order{Claim: c})
+	return err
+}
+
+// release gives the read/write SAP back; if that is lost the claim ends by itself.
+func (h *Hand) release(ctx context.Context, d, meter dlms.SystemTitle) {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second)
+	defer cancel()
+	if _, err := order(ctx, h.cfg.Bus, d, bus.Order{Release: &bus.Release{Meters: []dlms.SystemTitle{meter}}}); err != nil {
+		h.cfg.Log.Debug("claim not released, it will expire", "meter", meter.String(), "error", err)
+	}
+}
+
+var _ rotation.Hand = (*Hand)(nil)
+
+// Opens proves a version of CC_IS or CC_LAN by an association of the IS's own.
+func (h *Hand) Opens(ctx context.Context, k role.KeyRef) error {
+	place, err := h.cfg.Locate(ctx, k.Meter)
+	if err != nil {
+		return err
+	}
+	err = h.under(ctx, place, k, "proof", func(context.Context, *client.Association) error { return nil })
+	if refusedByMeter(err) {
+		return fmt.Errorf("%w: %w", rotation.ErrRefused, err)
+	}
+	return err
+}
