@@ -36,8 +36,10 @@ const (
 	greenBook = "Green Book, by github.com/u9n/dlms-cosem tests/"
 	// Frames of devices in the same suite.
 	u9n = "github.com/u9n/dlms-cosem tests/"
-	// The test suite of a Go client of Circutor, by its association exchanges with a meter.
-	circutor = "circutor dlms-go client tests"
+	// Exchanges with meters in the test suite of gosem, github.com/Circutor/gosem, package dlmsclient.
+	gosem = "github.com/Circutor/gosem pkg/dlmsclient tests"
+	// The test suite of the driver of a commercial head-end.
+	eict = "com.energyict.dlms.aso AssociationControlServiceElementTest"
 	// Ours, by hand from the ASN.1 of GB 9.5.
 	byHand = "by hand from GB 9.5"
 )
@@ -51,11 +53,11 @@ type vector struct {
 var vectors = []vector{
 	{"aarq public", u9n + "test_asce/test_aarq.py", parserOf(ParseAARQ),
 		"601D A109060760857405080101 BE10040E 01000000065F1F0400001E1DFFFF"},
-	{"aarq lls", greenBook + "test_asce/test_aarq.py", parserOf(ParseAARQ),
+	{"aarq lls", eict, parserOf(ParseAARQ),
 		"6036 A109060760857405080101 8A020780 8B0760857405080201 AC0A80083132333435363738 BE10040E 01000000065F1F0400007E1F04B0"},
 	{"aarq hls", greenBook + "test_asce/test_aarq.py", parserOf(ParseAARQ),
 		"6036 A109060760857405080101 8A020780 8B0760857405080202 AC0A80083132333435363738 BE10040E 01000000065F1F0400007E1FFFFF"},
-	{"aarq hls-gmac", greenBook, parserOf(ParseAARQ),
+	{"aarq hls-gmac", eict, parserOf(ParseAARQ),
 		"6036 A109060760857405080101 8A020780 8B0760857405080205 AC0A80084B35366956616759 BE10040E 01000000065F1F0400007E1F04B0"},
 	{"aarq ciphered", greenBook + "test_asce/test_aarq.py", parserOf(ParseAARQ),
 		"6066 A109060760857405080103 A60A04084D4D4D0000BC614E 8A020780 8B0760857405080201 AC0A80083132333435363738" +
@@ -69,12 +71,17 @@ var vectors = []vector{
 	{"aare hls", greenBook + "test_asce/test_aare.py", parserOf(ParseAARE),
 		"6142 A109060760857405080101 A203020100 A305A10302010E 88020780 890760857405080205 AA0A8008503677524A323146" +
 			"BE10040E 0800065F1F040000501F01F40007"},
-	{"aare password refused", circutor, parserOf(ParseAARE),
+	{"aare password refused", gosem, parserOf(ParseAARE),
 		"6129 A109060760857405080101 A203020101 A305A10302010D BE10040E 0800065F1F040000101400800007"},
+	{"aare without user information", gosem, parserOf(ParseAARE),
+		"6117 A109060760857405080101 A203020101 A305A10302010D"},
+	{"aare with qos", eict, parserOf(ParseAARE),
+		"612A A109060760857405080101 A203020100 A305A103020100 BE11040F 080100065F1F0400007C1F04000007"},
 	{"rlrq", u9n + "test_asce/test_rlrq.py", parserOf(ParseRLRQ), "6203800100"},
 	{"rlrq ciphered", greenBook + "test_asce/test_rlrq.py", parserOf(ParseRLRQ),
 		"6239 800100 BE340432 21303001234567801302FF8A7874133D414CED25B42534D28DB0047720606B175BD52211BE6841DB204D39EE6FDB8E356855"},
-	{"rlrq empty", byHand, parserOf(ParseRLRQ), "6200"},
+	{"rlrq empty", gosem, parserOf(ParseRLRQ), "6200"},
+	{"rlre empty", gosem, parserOf(ParseRLRE), "6300"},
 	{"rlre ciphered", greenBook + "test_asce/test_rlre.py", parserOf(ParseRLRE),
 		"6328 800100 BE230421 281F3001234567891214A0845E475714383F65BC19745CA235906525E4F3E1C893"},
 	{"initiate-request", greenBook + "test_xdlms/test_initiate.py", parserOf(ParseInitiateRequest), "01000000065F1F0400007E1F04B0"},
@@ -82,10 +89,10 @@ var vectors = []vector{
 		"0101 10 00112233445566778899AABBCCDDEEFF 0000065F1F0400007E1F04B0"},
 	{"initiate-response", greenBook + "test_xdlms/test_initiate.py", parserOf(ParseInitiateResponse), "0800065F1F040000501F01F40007"},
 	{"initiate-response with qos", u9n + "test_xdlms/test_initiate.py", parserOf(ParseInitiateResponse), "080100065F1F0400001E1D04C80007"},
-	{"confirmed-service-error", greenBook, parserOf(ParseConfirmedServiceError), "0E010601"},
+	{"confirmed-service-error", greenBook + "test_asce/test_aare.py", parserOf(ParseConfirmedServiceError), "0E010601"},
 	{"glo-initiate-request", greenBook + "test_xdlms/test_initiate.py", parserOf(ParseCiphered),
 		"21303001234567801302FF8A7874133D414CED25B42534D28DB0047720606B175BD52211BE6841DB204D39EE6FDB8E356855"},
-	{"glo-initiate-response", greenBook, parserOf(ParseCiphered),
+	{"glo-initiate-response", greenBook + "test_asce/test_rlre.py", parserOf(ParseCiphered),
 		"281F3001234567891214A0845E475714383F65BC19745CA235906525E4F3E1C893"},
 	{"general-glo-ciphering", u9n + "test_general_global_cipher.py", parserOf(ParseGeneralCiphered),
 		"DB082F19229199164103 3B 30000001E5 025CE9D2271FD78BE8C204211A916A9D7F587E0A7A814CADEA89E9593F01F92EA8C087B5BDFDEFEAB6BECF282DFE49C08F5BE6DC8400"},
@@ -99,6 +106,7 @@ var vectors = []vector{
 	{"get-request-with-list", u9n + "test_xdlms/test_get.py", parserOf(ParseGetRequest),
 		"C003C1 02 0001 00002A0000FF 02 00 0008 0000010000FF 02 00"},
 	{"get-response-normal", u9n + "test_xdlms/test_get.py", parserOf(ParseGetResponse), "C401C1 00 0600001391"},
+	{"get-response-normal of a clock's zone", gosem, parserOf(ParseGetResponse), "C401C1 00 10003C"},
 	{"get-response-normal refused", u9n + "test_xdlms/test_get.py", parserOf(ParseGetResponse), "C401C1 01 01"},
 	{"get-response block refused", u9n + "test_xdlms/test_get.py", parserOf(ParseGetResponse), "C402C1 01 00000013 01 01"},
 	{"get-response-with-list", u9n + "test_xdlms/test_get.py", parserOf(ParseGetResponse),
