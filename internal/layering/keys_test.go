@@ -42,24 +42,26 @@ func revealed(c *code, f file) []violation {
 	return found
 }
 
-// held finds what a package of namesOnly uses of keyPackage beyond the names of keys.
+// held finds what a package of namesOnly uses beyond the names it may.
 func held(c *code, f file) []violation {
-	local := localName(f, module+"/"+keyPackage)
-	if local == "" || !matchesAny(namesOnly, f.dir) {
-		return nil
-	}
 	var found []violation
-	ast.Inspect(f.tree, func(n ast.Node) bool {
-		selector, ok := n.(*ast.SelectorExpr)
-		if !ok {
+	for _, r := range namesOnly {
+		local := localName(f, module+"/"+r.of)
+		if local == "" || !matchesAny(r.users, f.dir) {
+			continue
+		}
+		ast.Inspect(f.tree, func(n ast.Node) bool {
+			selector, ok := n.(*ast.SelectorExpr)
+			if !ok {
+				return true
+			}
+			id, ok := selector.X.(*ast.Ident)
+			if ok && id.Name == local && !slices.Contains(r.names, selector.Sel.Name) {
+				found = append(found, violation{c.at(selector), fmt.Sprintf("uses %s.%s: %s names keys and never holds one (namesOnly in internal/layering/rules_test.go)", local, selector.Sel.Name, f.dir)})
+			}
 			return true
-		}
-		id, ok := selector.X.(*ast.Ident)
-		if ok && id.Name == local && !slices.Contains(keyNames, selector.Sel.Name) {
-			found = append(found, violation{c.at(selector), fmt.Sprintf("uses %s.%s: %s names keys and never holds one", local, selector.Sel.Name, f.dir)})
-		}
-		return true
-	})
+		})
+	}
 	return found
 }
 

@@ -136,6 +136,11 @@ var planted = []struct {
 		"internal/central/fleet/a.go:4: uses k.Master",
 	},
 	{
+		"the web opens a maker's file", checkKeys,
+		[]source{{"internal/central/api/a.go", "package api\nimport " + own + `internal/shipment"` + "\nvar _ shipment.Report\nvar _ = shipment.Open\n"}},
+		"internal/central/api/a.go:4: uses shipment.Open",
+	},
+	{
 		"a new way out of a key", checkKeys,
 		[]source{{"dlms/key/a.go", "package key\nfunc (m Master) Raw() [16]byte { return m.b }\n"}},
 		"Raw gives bytes",
@@ -199,6 +204,11 @@ var planted = []struct {
 		"an exported method without a comment, on a pointer", checkExportedDocs,
 		[]source{{"dlms/a.go", "package dlms\nfunc (x *X[T]) F() {}\n"}},
 		"no doc comment: F",
+	},
+	{
+		"a String method", checkExportedDocs,
+		[]source{{"dlms/a.go", "package dlms\nfunc (x X) String() string { return \"\" }\n"}},
+		"",
 	},
 	{
 		"a method of an unexported type", checkExportedDocs,

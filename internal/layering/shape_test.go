@@ -74,13 +74,18 @@ func checkExportedDocs(c *code) []violation {
 func undocumented(c *code, d ast.Decl) []violation {
 	switch d := d.(type) {
 	case *ast.FuncDecl:
-		if d.Doc == nil && d.Name.IsExported() && exportedReceiver(d) {
+		if d.Doc == nil && d.Name.IsExported() && exportedReceiver(d) && !wellKnown(d) {
 			return []violation{{c.at(d), "no doc comment: " + d.Name.Name}}
 		}
 	case *ast.GenDecl:
 		return undocumentedSpecs(c, d)
 	}
 	return nil
+}
+
+// wellKnown: String and Error say what they always say.
+func wellKnown(d *ast.FuncDecl) bool {
+	return d.Recv != nil && (d.Name.Name == "String" || d.Name.Name == "Error")
 }
 
 // exportedReceiver: a method of an unexported type is not in the documentation.
