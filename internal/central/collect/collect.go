@@ -75,7 +75,7 @@ func (c *Collector) take(ctx context.Context, b bus.DayBlock) error {
 		Meter: b.Meter, Date: b.Day, Channel: b.Channel, Start: b.Start,
 		Period: time.Duration(b.PeriodSeconds) * time.Second, Values: b.Values, Status: b.Status,
 	}
-	if err := d.check(); err != nil {
+	if err := check(d); err != nil {
 		// Refusing to acknowledge would make the concentrator repeat it for ever; it is alarmed and dropped.
 		c.log.Error("day block refused", "meter", b.Meter.String(), "error", err)
 		return nil
@@ -111,7 +111,7 @@ func (c *Collector) compare(ctx context.Context, d Day, block []byte) error {
 // maxWh bounds the energy of one interval: 10 MW for an hour is no household.
 const maxWh = 10_000_000
 
-func (d Day) check() error {
+func check(d Day) error {
 	day, err := time.Parse(time.DateOnly, d.Date)
 	if err != nil {
 		return fmt.Errorf("day: want YYYY-MM-DD, got %q", d.Date)
