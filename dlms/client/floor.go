@@ -3,6 +3,7 @@ package client
 import (
 	"context"
 	"fmt"
+	"time"
 
 	"github.com/meterseal/meterseal/dlms"
 	"github.com/meterseal/meterseal/dlms/link"
@@ -14,6 +15,9 @@ func FloorObject(setup dlms.OBIS) dlms.OBIS {
 	setup[3] = 1
 	return setup
 }
+
+// releaseWait bounds the wait for the answer to a release that protects nothing.
+const releaseWait = 2 * time.Second
 
 // ReadFloor asks a meter, as its public client over conn, for the lowest invocation counter that it accepts under
 // the key of a security setup. The answer is not authentic: a sending counter may be raised by it within bounds,
@@ -31,7 +35,8 @@ func ReadFloor(ctx context.Context, conn link.Conn, setup dlms.OBIS) (dlms.Invoc
 	if err != nil || v > uint64(dlms.MaxInvocationCounter) {
 		return 0, fmt.Errorf("read the meter's receive floor: %w: want a counter, got %s", ErrAnswer, d)
 	}
-	// The value is in hand: a meter that does not answer to a release, as some do not, changes nothing about it.
-	_ = a.Release(ctx)
+	ctx, cancel := context.WithTimeout(ctx, releaseWait)
+	defer cancel()
+	_ = a.Release(ctx) // the value is in hand, whether the meter answers or not; some never do
 	return dlms.InvocationCounter(v), nil
 }

@@ -88,7 +88,7 @@ func (m *Machine) Receive(answer []byte) (next []byte, done bool, err error) {
 
 func (m *Machine) receive(answer []byte) ([]byte, bool, error) {
 	if tag, err := apdu.TagOf(answer); err == nil {
-		if isNotification(tag) {
+		if isNotification(tag) || m.late(tag) {
 			return nil, false, nil
 		}
 		if err := m.refused(tag, answer); err != nil {
@@ -113,6 +113,20 @@ func isNotification(tag apdu.Tag) bool {
 		return true
 	}
 	return false
+}
+
+// late reports whether an APDU can only be the answer to something that was given up: to a service before the
+// association began, or to an association's APDU out of its turn.
+func (m *Machine) late(tag apdu.Tag) bool {
+	switch tag {
+	case apdu.TagAARE:
+		return m.state != stateOpening
+	case apdu.TagRLRE:
+		return m.state != stateReleasing
+	case apdu.TagExceptionResponse, apdu.TagConfirmedServiceError:
+		return false
+	}
+	return m.state == stateOpening || m.state == stateReleasing
 }
 
 // refused returns the refusal in an APDU that the standard sends in clear, if it is one.

@@ -1,0 +1,454 @@
+package client
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"slices"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/meterseal/meterseal/dlms"
+	"github.com/meterseal/meterseal/dlms/apdu"
+	"github.com/meterseal/meterseal/dlms/security"
+)
+
+func TestLinkyOpensUnderTheLongTermKeyAndSpeaksUnderTheSessionKeyAlone(t *testing.T) {
+	m := newMeter(t)
+	a, w := m.associated(m.linky())
+	ctx := context.Background()
+	for range 3 {
+		if _, err := a.Get(ctx, clockRef); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := a.Set(ctx, clockRef, dlms.OctetString(make([]byte, 12))); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := a.Action(ctx, breaker, dlms.Int8(0)); err != nil {
+		t.Fatal(err)
+	}
+	if err := a.Release(ctx); err != nil {
+		t.Fatal(err)
+	}
+	// InitiateRequest takes 1, f() 2, the action around it 3, and the release 4; the session starts at 1.
+	want := map[string][]dlms.InvocationCounter{
+		"glo-initiate-request": {1, 4}, "glo-action-request": {3},
+		"ded-get-request": {1, 2, 3}, "ded-set-request": {4}, "ded-action-request": {5},
+	}
+	if diff := cmp.Diff(want, m.counters); diff != "" {
+		t.Errorf("counters (-want +got):\n%s", diff)
+	}
+	for i, b := range w.sent[2 : len(w.sent)-1] {
+		if _, dedicated, ok := apdu.PlainTag(apdu.Tag(b[0])); !ok || !dedicated {
+			t.Errorf("apdu %d after hls is %s", i, apdu.Tag(b[0]))
+		}
+	}
+}
+
+func TestEachAssociationDrawsASessionKeyAndAChallengeOfItsOwn(t *testing.T) {
+	m := newMeter(t)
+	cfg := m.linky()
+	m.associated(cfg)
+	first, challenge := m.sent, m.theirs
+	m.associated(cfg)
+	if m.sent.Equal(first) || m.sent.IsZero() {
+		t.Error("the session key came twice")
+	}
+	if bytes.Equal(challenge, m.theirs) || len(challenge) != security.ChallengeSize {
+		t.Errorf("challenges: %x and %x", challenge, m.theirs)
+	}
+}
+
+func TestTheSessionKeyIsNowhereInClear(t *testing.T) {
+	m := newMeter(t)
+	a, w := m.associated(m.linky())
+	_ = a
+	var k []byte
+	m.revealSession(func(b []byte) { k = b })
+	for i, b := range w.sent {
+		if bytes.Contains(b, k) {
+			t.Errorf("apdu %d shows the session key", i)
+		}
+	}
+}
+
+// Rules on the AARE: each is a way to weaken, reflect or forge it.
+func TestOpenRefusesAnAAREThat(t *testing.T) {
+	for name, c := range map[string]struct {
+		do   func(*fakeMeter, *apdu.AARE)
+		want error
+	}{
+		"names our own title":          {func(_ *fakeMeter, e *apdu.AARE) { e.RespondingTitle = ownTitle }, security.ErrTitle},
+		"names an unexpected title":    {func(_ *fakeMeter, e *apdu.AARE) { e.RespondingTitle[7]++ }, security.ErrTitle},
+		"names no title":               {func(_ *fakeMeter, e *apdu.AARE) { e.RespondingTitle = dlms.SystemTitle{} }, ErrAnswer},
+		"reflects our challenge":       {func(m *fakeMeter, e *apdu.AARE) { e.AuthenticationValue = m.theirs }, security.ErrChallenge},
+		"has a challenge of 7 bytes":   {func(_ *fakeMeter, e *apdu.AARE) { e.AuthenticationValue = make([]byte, 7) }, security.ErrChallenge},
+		"has a challenge of 65 bytes":  {func(_ *fakeMeter, e *apdu.AARE) { e.AuthenticationValue = make([]byte, 65) }, security.ErrChallenge},
+		"has no challenge":             {func(_ *fakeMeter, e *apdu.AARE) { e.AuthenticationValue = nil }, security.ErrChallenge},
+		"chooses no ciphering":         {func(_ *fakeMeter, e *apdu.AARE) { e.Context = apdu.ContextLN }, ErrAnswer},
+		"chooses short names":          {func(_ *fakeMeter, e *apdu.AARE) { e.Context = apdu.ContextSNCiphered }, ErrAnswer},
+		"chooses a password":           {func(_ *fakeMeter, e *apdu.AARE) { e.Mechanism = apdu.MechanismLLS }, ErrAnswer},
+		"chooses another mechanism":    {func(_ *fakeMeter, e *apdu.AARE) { e.Mechanism = apdu.MechanismHLSMD5 }, ErrAnswer},
+		"chooses no authentication":    {func(_ *fakeMeter, e *apdu.AARE) { e.Authentication, e.Mechanism, e.AuthenticationValue = false, 0, nil }, ErrAnswer},
+		"has no user information":      {func(_ *fakeMeter, e *apdu.AARE) { e.UserInformation = nil }, ErrAnswer},
+		"has an altered initiate":      {func(_ *fakeMeter, e *apdu.AARE) { e.UserInformation[12] ^= 1 }, security.ErrTag},
+		"has a truncated initiate":     {func(_ *fakeMeter, e *apdu.AARE) { e.UserInformation = e.UserInformation[:6] }, ErrAnswer},
+		"has trailing bytes in it":     {func(_ *fakeMeter, e *apdu.AARE) { e.UserInformation = append(e.UserInformation, 0) }, ErrAnswer},
+		"has an initiate in clear":     {func(m *fakeMeter, e *apdu.AARE) { e.UserInformation = plainInitiate() }, ErrUnprotected},
+		"has our own initiate-request": {func(m *fakeMeter, e *apdu.AARE) { e.UserInformation = m.ourInitiate() }, ErrUnprotected},
+	} {
+		t.Run(name, func(t *testing.T) {
+			m := newMeter(t)
+			m.onAARE = func(e *apdu.AARE) { c.do(m, e) }
+			if err := m.refusedOpen(m.linky()); !errors.Is(err, c.want) {
+				t.Errorf("want %v, got %v", c.want, err)
+			}
+			if len(m.plains) != 0 {
+				t.Error("the client went on to pass 3")
+			}
+		})
+	}
+}
+
+func plainInitiate() []byte {
+	return must(apdu.InitiateResponse{Version: 6, Conformance: DefaultConformance, MaxPDU: 1024, VAAName: 7}.AppendBinary(nil))
+}
+
+// ourInitiate is the ciphered InitiateRequest that the client has just sent.
+func (m *fakeMeter) ourInitiate() []byte {
+	return must(apdu.ParseAARQ(m.received[len(m.received)-1])).UserInformation
+}
+
+func (m *fakeMeter) revealSession(f func([]byte)) {
+	for _, b := range m.received {
+		if b[0] != byte(apdu.TagAARQ) {
+			continue
+		}
+		q := must(apdu.ParseAARQ(b))
+		c := must(apdu.ParseCiphered(q.UserInformation))
+		plain := must(m.global.Open(nil, security.Control(c.Control), ownTitle, c.Counter, c.Content))
+		f(must(apdu.ParseInitiateRequest(plain)).DedicatedKey)
+	}
+}
+
+// Rules on the protection of the InitiateResponse.
+func TestOpenRefusesAnInitiateResponseThat(t *testing.T) {
+	for name, c := range map[string]struct {
+		control func(security.Control) security.Control
+		initial func([]byte) []byte
+		want    error
+	}{
+		"is authenticated only": {control: func(security.Control) security.Control { return security.Authenticated }, want: security.ErrPolicy},
+		"proposes dlms version 5": {initial: func(b []byte) []byte {
+			b[2] = 5
+			return b
+		}, want: ErrAnswer},
+		"names a short-name association": {initial: func(b []byte) []byte { return append(b[:len(b)-2], 0xFA, 0x00) }, want: ErrAnswer},
+		"has trailing bytes":             {initial: func(b []byte) []byte { return append(b, 0) }, want: apdu.ErrTrailing},
+		"is cut":                         {initial: func(b []byte) []byte { return b[:len(b)-3] }, want: apdu.ErrTruncated},
+		"is something else":              {initial: func([]byte) []byte { return []byte{0x0E, 1, 6, 1} }, want: ErrUnprotected},
+	} {
+		t.Run(name, func(t *testing.T) {
+			m := newMeter(t)
+			m.onControl, m.onInitiate = c.control, c.initial
+			if err := m.refusedOpen(m.linky()); !errors.Is(err, c.want) {
+				t.Errorf("want %v, got %v", c.want, err)
+			}
+		})
+	}
+}
+
+func TestOpenRefusesOtherSuitesAndKeySetsAndCompression(t *testing.T) {
+	for name, c := range map[string]struct {
+		control byte
+		want    error
+	}{
+		"suite 1": {0x31, security.ErrSuite}, "suite 2": {0x32, security.ErrSuite}, "broadcast key set": {0x70, security.ErrKeySet},
+		"compressed": {0xB0, security.ErrCompressed}, "encrypted only": {0x20, security.ErrPolicy}, "nothing": {0x00, security.ErrPolicy},
+	} {
+		t.Run(name, func(t *testing.T) {
+			m := newMeter(t)
+			m.onInfo = func(b []byte) []byte {
+				b[2] = c.control
+				return b
+			}
+			if err := m.refusedOpen(m.linky()); !errors.Is(err, c.want) {
+				t.Errorf("want %v, got %v", c.want, err)
+			}
+		})
+	}
+}
+
+func TestOpenReportsARejectionWithItsReasons(t *testing.T) {
+	m := newMeter(t)
+	m.onAARE = func(e *apdu.AARE) {
+		e.Result, e.Diagnostic = apdu.AssociationRejectedPermanent, apdu.DiagnosticAuthenticationFailure
+		e.UserInformation = must(apdu.ConfirmedServiceError{Service: 1, Class: 6, Value: 1}.AppendBinary(nil))
+	}
+	var r *RejectError
+	if err := m.refusedOpen(m.linky()); !errors.As(err, &r) {
+		t.Fatalf("want a *RejectError, got %v", err)
+	}
+	if r.Result != apdu.AssociationRejectedPermanent || r.Diagnostic != apdu.DiagnosticAuthenticationFailure ||
+		r.Initiate == nil || r.Initiate.Value != 1 {
+		t.Errorf("got %+v", r)
+	}
+}
+
+func TestOpenReportsTheCounterThatTheMeterExpectsAndLowersNothing(t *testing.T) {
+	m := newMeter(t)
+	m.onAnswer = func([]byte) [][]byte { return [][]byte{{0xD8, 1, 6, 0, 0, 0, 3}} }
+	cfg := m.linky()
+	for range 5 {
+		must(cfg.Global.Send.Next())
+	}
+	var e *ExceptionError
+	if err := m.refusedOpen(cfg); !errors.As(err, &e) {
+		t.Fatalf("want an *ExceptionError, got %v", err)
+	}
+	if ic, ok := e.Expected(); !ok || ic != 3 {
+		t.Errorf("want 3, got %d, %v", ic, ok)
+	}
+	if ic := must(cfg.Global.Send.Next()); ic != 7 {
+		t.Errorf("the next counter: want 7, got %d", ic)
+	}
+}
+
+// Rules on pass 4: only who holds the key and answers this challenge is the meter.
+func TestOpenRefusesAPass4That(t *testing.T) {
+	for name, c := range map[string]struct {
+		do   func(*fakeMeter)
+		want error
+	}{
+		"answers another challenge": {func(m *fakeMeter) {
+			m.onReply = func(ic dlms.InvocationCounter, _ []byte) []byte {
+				return must(security.BuildReply(m.untracked(), m.title, ic, []byte("another challenge")))
+			}
+		}, security.ErrTag},
+		"reflects our own reply": {func(m *fakeMeter) {
+			m.onReply = func(dlms.InvocationCounter, []byte) []byte {
+				return must(apdu.ParseActionRequest(m.plains[0])).Parameters.Bytes()
+			}
+		}, security.ErrTag},
+		"claims encryption in f()": {func(m *fakeMeter) {
+			m.onReply = func(_ dlms.InvocationCounter, b []byte) []byte {
+				b[0] = 0x30
+				return b
+			}
+		}, security.ErrPolicy},
+		"is too short": {func(m *fakeMeter) {
+			m.onReply = func(_ dlms.InvocationCounter, b []byte) []byte { return b[:16] }
+		}, ErrAuthentication},
+		"is empty": {func(m *fakeMeter) {
+			m.onReply = func(dlms.InvocationCounter, []byte) []byte { return nil }
+		}, ErrAuthentication},
+		"refuses": {func(m *fakeMeter) {
+			m.onPass4 = func(b []byte) []byte { return []byte{0xC7, 1, b[2], byte(dlms.ActionOtherReason), 0} }
+		}, dlms.ActionOtherReason},
+		"has no return value": {func(m *fakeMeter) {
+			m.onPass4 = func(b []byte) []byte { return []byte{0xC7, 1, b[2], 0, 0} }
+		}, ErrAuthentication},
+		"has another invoke-id": {func(m *fakeMeter) {
+			m.onPass4 = func(b []byte) []byte {
+				b[2] ^= 1
+				return b
+			}
+		}, ErrAuthentication},
+		"is a get-response": {func(m *fakeMeter) {
+			m.onPass4 = func(b []byte) []byte { return getResponse(apdu.InvokeID(b[2]), dlms.Null()) }
+		}, ErrUnprotected},
+		"has trailing bytes": {func(m *fakeMeter) {
+			m.onPass4 = func(b []byte) []byte { return append(b, 0) }
+		}, apdu.ErrTrailing},
+		"uses one counter inside and outside": {func(m *fakeMeter) {
+			m.outerIC = func(inner dlms.InvocationCounter) dlms.InvocationCounter { return inner }
+		}, ErrAuthentication},
+		"comes in clear": {func(m *fakeMeter) {
+			m.onAnswer = m.onFrame(1, func([]byte) []byte { return []byte{0xC7, 1, 0xC1, 0, 0} })
+		}, ErrUnprotected},
+		"comes under the session key": {func(m *fakeMeter) {
+			m.onAnswer = m.onFrame(1, func(b []byte) []byte {
+				b[0] = byte(apdu.TagDedActionResponse)
+				return b
+			})
+		}, ErrUnprotected},
+	} {
+		t.Run(name, func(t *testing.T) {
+			m := newMeter(t)
+			c.do(m)
+			if err := m.refusedOpen(m.linky()); !errors.Is(err, c.want) {
+				t.Errorf("want %v, got %v", c.want, err)
+			}
+		})
+	}
+}
+
+// untracked is the meter's cipher out of the oracle's sight, for forgeries that repeat a counter.
+func (m *fakeMeter) untracked() *security.Cipher {
+	return must(security.NewCipher(must(m.long.AEAD()), m.ak))
+}
+
+// onFrame changes answer n.
+func (m *fakeMeter) onFrame(n int, do func([]byte) []byte) func([]byte) [][]byte {
+	at := -1
+	return func(b []byte) [][]byte {
+		if at++; at == n {
+			b = do(b)
+		}
+		return [][]byte{b}
+	}
+}
+
+func TestGenericToleratesOneCounterInsideAndOutsideFromAForeignMeter(t *testing.T) {
+	m := newMeter(t)
+	m.outerIC = func(inner dlms.InvocationCounter) dlms.InvocationCounter { return inner }
+	cfg := m.linky()
+	cfg.Strict = false
+	a, _ := m.associated(cfg)
+	if _, err := a.Get(context.Background(), clockRef); err != nil {
+		t.Error(err)
+	}
+}
+
+func TestTheInnerCounterOfPass4IsNotHeldAgainstTheFloorAndRaisesIt(t *testing.T) {
+	for name, c := range map[string]struct{ inner, outer, floor dlms.InvocationCounter }{
+		"inner first": {2, 3, 4}, "outer first": {9, 3, 10},
+	} {
+		t.Run(name, func(t *testing.T) {
+			m := newMeter(t)
+			m.onReply = func(dlms.InvocationCounter, []byte) []byte {
+				return must(security.BuildReply(m.untracked(), m.title, c.inner, m.theirs))
+			}
+			m.outerIC = func(dlms.InvocationCounter) dlms.InvocationCounter { return c.outer }
+			cfg := m.linky()
+			m.associated(cfg)
+			if got := cfg.Global.Floor.(*security.MemoryFloor).Expected(peerTitle); got != c.floor {
+				t.Errorf("floor: want %d, got %d", c.floor, got)
+			}
+		})
+	}
+}
+
+func TestAReplayedAAREIsRefusedByTheFloor(t *testing.T) {
+	m := newMeter(t)
+	cfg := m.linky()
+	m.associated(cfg)
+	recorded := slices.Clone(m.replies[0])
+	again := newMeter(t)
+	again.long = m.long
+	again.rekey(m.ak)
+	again.onAnswer = again.onFrame(0, func([]byte) []byte { return recorded })
+	if err := again.refusedOpen(cfg); !errors.Is(err, security.ErrReplay) {
+		t.Errorf("want %v, got %v", security.ErrReplay, err)
+	}
+}
+
+func TestAForgedHighCounterInTheAARELocksNobodyOut(t *testing.T) {
+	m := newMeter(t)
+	cfg := m.linky()
+	m.onInfo = func(b []byte) []byte {
+		copy(b[3:7], []byte{0, 0x80, 0, 0})
+		return b
+	}
+	if err := m.refusedOpen(cfg); !errors.Is(err, security.ErrTag) {
+		t.Fatalf("want %v, got %v", security.ErrTag, err)
+	}
+	if got := cfg.Global.Floor.(*security.MemoryFloor).Expected(peerTitle); got != 0 {
+		t.Errorf("the floor moved to %d", got)
+	}
+	m.onInfo = nil
+	m.associated(cfg)
+}
+
+func TestACounterFarAboveTheFloorIsRefused(t *testing.T) {
+	m := newMeter(t)
+	far := newCounterAt(security.MaxJump + 2)
+	m.send = far
+	if err := m.refusedOpen(m.linky()); !errors.Is(err, security.ErrJump) {
+		t.Errorf("want %v, got %v", security.ErrJump, err)
+	}
+}
+
+// counterAt is a sending counter that starts anywhere.
+type counterAt struct{ next dlms.InvocationCounter }
+
+func newCounterAt(v dlms.InvocationCounter) *counterAt { return &counterAt{v} }
+
+func (c *counterAt) Next() (dlms.InvocationCounter, error) {
+	c.next++
+	return c.next - 1, nil
+}
+
+// failing is a counter or a floor whose disk is full.
+type failing struct{ security.ReceiveFloor }
+
+var errDisk = errors.New("no space left")
+
+func (failing) Next() (dlms.InvocationCounter, error)                 { return 0, errDisk }
+func (failing) Commit(dlms.SystemTitle, dlms.InvocationCounter) error { return errDisk }
+
+func TestNothingIsSentWhenTheCounterCannotBeKept(t *testing.T) {
+	m := newMeter(t)
+	cfg := m.linky()
+	cfg.Global.Send = failing{}
+	w := &wire{meter: m}
+	if _, err := Open(context.Background(), w, cfg); !errors.Is(err, errDisk) {
+		t.Errorf("want %v, got %v", errDisk, err)
+	}
+	if len(w.sent) != 0 {
+		t.Error("an apdu was sent")
+	}
+	must(m.send.Next())
+	m.global.GMAC(m.title, must(m.send.Next()), nil) // the oracle wants to have seen a seal
+}
+
+func TestAnAnswerHasNoEffectWhenTheFloorCannotBeKept(t *testing.T) {
+	m := newMeter(t)
+	cfg := m.linky()
+	cfg.Global.Floor = failing{cfg.Global.Floor}
+	if err := m.refusedOpen(cfg); !errors.Is(err, errDisk) {
+		t.Errorf("want %v, got %v", errDisk, err)
+	}
+	if len(m.plains) != 0 {
+		t.Error("the client went on to pass 3")
+	}
+}
+
+func TestReleaseIsProtectedAndItsAnswerHasToBe(t *testing.T) {
+	for name, c := range map[string]struct {
+		info   func([]byte) []byte
+		strict bool
+		want   error
+	}{
+		"protected":                      {nil, true, nil},
+		"unprotected, strict":            {func([]byte) []byte { return nil }, true, ErrUnprotected},
+		"unprotected, generic":           {func([]byte) []byte { return nil }, false, nil},
+		"in clear, generic":              {func([]byte) []byte { return plainInitiate() }, false, ErrUnprotected},
+		"altered":                        {func(b []byte) []byte { b[9] ^= 1; return b }, true, security.ErrTag},
+		"a replay of that from the aare": {nil, true, security.ErrReplay},
+	} {
+		t.Run(name, func(t *testing.T) {
+			m := newMeter(t)
+			cfg := m.linky()
+			cfg.Strict = c.strict
+			a, w := m.associated(cfg)
+			m.onInfo = c.info
+			if errors.Is(c.want, security.ErrReplay) {
+				old := must(apdu.ParseAARE(m.replies[0])).UserInformation
+				m.onInfo = func([]byte) []byte { return old }
+			}
+			if err := a.Release(context.Background()); !errors.Is(err, c.want) {
+				t.Errorf("want %v, got %v", c.want, err)
+			}
+			q := must(apdu.ParseRLRQ(w.sent[len(w.sent)-1]))
+			if p := must(apdu.ParseCiphered(q.UserInformation)); p.Control != byte(security.AuthenticatedEncrypted) {
+				t.Errorf("rlrq with control %#02x", p.Control)
+			}
+			if _, err := a.Get(context.Background(), clockRef); err == nil {
+				t.Error("the association can still be used")
+			}
+		})
+	}
+}
