@@ -103,6 +103,9 @@ func (s *Store) execEach(ctx context.Context, query string, n int, args func(i i
 	if t == nil || !t.write {
 		return ErrWriteOutsideUpdate
 	}
+	if n == 0 {
+		return nil
+	}
 	stmt, err := t.sql.PrepareContext(ctx, query)
 	if err != nil {
 		return err
@@ -171,6 +174,9 @@ func one[T any](ctx context.Context, s *Store, scan func(scanner) (T, error), qu
 func each[K, T any](ctx context.Context, s *Store, items []K, args func(K) []any, scan func(scanner) (T, error),
 	query string,
 ) (out [][]T, err error) {
+	if len(items) == 0 {
+		return nil, nil
+	}
 	stmt, err := s.from(ctx).PrepareContext(ctx, query)
 	if err != nil {
 		return nil, err

@@ -5,11 +5,17 @@ import (
 	"time"
 
 	"github.com/meterseal/meterseal/dlms"
+	"github.com/meterseal/meterseal/dlms/key"
 	"github.com/meterseal/meterseal/internal/role"
 )
 
-// Fingerprint is key.Fingerprint as the store sees it.
-type Fingerprint = [16]byte
+// The public names of keys, for the store, which knows nothing of keys.
+type (
+	// Fingerprint is the long one.
+	Fingerprint = key.Fingerprint
+	// CheckValue is the short one.
+	CheckValue = key.CheckValue
+)
 
 // MeterRow is a meter as the import makes it known.
 type MeterRow struct {
@@ -28,7 +34,7 @@ type KeyRow struct {
 	Term        uint32 // of the root that it is sealed under
 	Sealed      []byte
 	MAC         []byte
-	CheckValue  [3]byte
+	CheckValue  CheckValue
 	Fingerprint Fingerprint
 	State       State
 	CreatedAt   time.Time
@@ -57,8 +63,13 @@ type DeviceKeyRow struct {
 	Fingerprint Fingerprint
 }
 
-// The states of a device.
+// What titles stand for, and the state of a device that keys are sealed to.
 const (
+	kindMeter        = "meter"
+	kindConcentrator = "concentrator"
+	kindTerminal     = "terminal"
+	kindNode         = "is-node"
+
 	deviceEnrolled = "enrolled"
 )
 

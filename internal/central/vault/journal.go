@@ -1,0 +1,328 @@
+package vault
+
+import (
+	"bufio"
+	"bytes"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"sync"
+)
+
+// Errors of the key journal.
+var (
+	// ErrJournal is returned for a journal that is damaged before its end: what follows the damage cannot be told.
+	ErrJournal = errors.New("key journal: damaged")
+	// ErrJournalBehind is returned for a journal that ends before the point that the store has reached.
+	ErrJournalBehind = errors.New("key journal: an older copy, or cut")
+	// ErrJournalForeign is returned for the journal of another vault or another history.
+	ErrJournalForeign = errors.New("key journal: not the journal of this store")
+)
+
+// journalSchema names the form of the journal: JSON lines, a head, then one line a batch. Each line carries the hash
+// of the one before and of its own content, so a line that was changed, removed or put elsewhere breaks the chain,
+// and a line that a crash tore in two is told from damage by being the last.
+const journalSchema = "meterseal key journal 1"
+
+// maxJournalLine bounds a line, in bytes: a batch of an import.
+const maxJournalLine = 16 << 20
+
+type journalHead struct {
+	Schema string `json:"schema"`
+	Vault  string `json:"vault"`
+}
+
+type journalLine struct {
+	Hash string          `json:"hash"`
+	Body json.RawMessage `json:"body"`
+}
+
+// journal is the second durable target of the vault. It is append-only and synced before Append returns.
+type journal struct {
+	vault string
+	path  string
+
+	mu   sync.Mutex
+	file *os.File
+	size int64
+	hash [sha256.Size]byte
+	bad  error // after a failed append: what the file ends with is not known
+}
+
+// openJournal opens the journal of a vault, or begins it where create says so, and verifies all of it. A torn last
+// line is set aside in a file of its own; nothing else is ever removed.
+func openJournal(path, vault string, create bool) (*journal, error) {
+	j := &journal{vault: vault, path: path}
+	f, err := os.OpenFile(path, os.O_RDWR, 0o600) //nolint:gosec // the operator's own path
+	if errors.Is(err, os.ErrNotExist) && create {
+		return j, j.begin()
+	}
+	if err != nil {
+		return nil, fmt.Errorf("key journal: %w", err)
+	}
+	j.file = f
+	if err := j.verify(); err != nil {
+		return nil, errors.Join(fmt.Errorf("%w: %s", err, path), f.Close())
+	}
+	return j, nil
+}
+
+func (j *journal) begin() error {
+	if err := os.MkdirAll(filepath.Dir(j.path), 0o700); err != nil {
+		return fmt.Errorf("key journal: %w", err)
+	}
+	f, err := os.OpenFile(j.path, os.O_CREATE|os.O_EXCL|os.O_RDWR, 0o600)
+	if err != nil {
+		return fmt.Errorf("key journal: %w", err)
+	}
+	j.file = f
+	head, err := json.Marshal(journalHead{Schema: journalSchema, Vault: j.vault})
+	if err != nil {
+		return errors.Join(err, f.Close())
+	}
+	if err := errors.Join(j.write(append(head, '\n')), syncDir(filepath.Dir(j.path))); err != nil {
+		return errors.Join(fmt.Errorf("key journal: %w", err), f.Close())
+	}
+	j.hash = sha256.Sum256(head)
+	return nil
+}
+
+// syncDir makes a new directory entry durable.
+func syncDir(dir string) error {
+	d, err := os.Open(dir) //nolint:gosec // the operator's own path
+	if err != nil {
+		return err
+	}
+	return errors.Join(d.Sync(), d.Close())
+}
+
+// write appends at the known end and syncs.
+func (j *journal) write(b []byte) error {
+	if _, err := j.file.WriteAt(b, j.size); err != nil {
+		return err
+	}
+	if err := j.file.Sync(); err != nil {
+		return err
+	}
+	j.size += int64(len(b))
+	return nil
+}
+
+// Append writes one batch and syncs it. After a failure the journal refuses everything: what is on the disk is not
+// known, and after a failed sync a second one proves nothing. Opening it again finds out.
+func (j *journal) Append(records []record) (Position, error) {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	if j.bad != nil {
+		return Position{}, fmt.Errorf("key journal: stopped by an earlier failure: %w", j.bad)
+	}
+	body, err := json.Marshal(records)
+	if err != nil {
+		return Position{}, fmt.Errorf("key journal: %w", err)
+	}
+	next := chain(j.hash, body)
+	line, err := json.Marshal(journalLine{Hash: hex.EncodeToString(next[:]), Body: body})
+	if err != nil {
+		return Position{}, fmt.Errorf("key journal: %w", err)
+	}
+	if len(line) >= maxJournalLine {
+		return Position{}, fmt.Errorf("key journal: a batch of %d bytes, want less than %d", len(line), maxJournalLine)
+	}
+	if err := j.write(append(line, '\n')); err != nil {
+		j.bad = err
+		return Position{}, fmt.Errorf("key journal: append: %w", err)
+	}
+	j.hash = next
+	return j.positionLocked(), nil
+}
+
+func chain(prev [sha256.Size]byte, body []byte) [sha256.Size]byte {
+	h := sha256.New()
+	h.Write(prev[:])
+	h.Write(body)
+	return [sha256.Size]byte(h.Sum(nil))
+}
+
+// Position returns the end of the journal.
+func (j *journal) Position() Position {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	return j.positionLocked()
+}
+
+func (j *journal) positionLocked() Position {
+	return Position{Vault: j.vault, Bytes: j.size, Hash: bytes.Clone(j.hash[:])}
+}
+
+// Close closes the file.
+func (j *journal) Close() error {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	if j.bad == nil {
+		j.bad = os.ErrClosed
+	}
+	return j.file.Close()
+}
+
+// verify reads the whole journal, checks the chain, and sets the end. Caller: openJournal.
+func (j *journal) verify() error {
+	s := journalScanner{in: bufio.NewReader(io.NewSectionReader(j.file, 0, 1<<62))}
+	if err := s.head(j.vault); err != nil {
+		return err
+	}
+	for {
+		_, err := s.next()
+		if errors.Is(err, io.EOF) {
+			break
+		}
+		if err != nil {
+			return err
+		}
+	}
+	j.size, j.hash = s.end, s.hash
+	if len(s.torn) > 0 {
+		return j.setAside(s.torn)
+	}
+	return nil
+}
+
+// setAside keeps the torn last line in a file beside the journal and cuts it off. Nothing in it was ever relied on:
+// an append returns after its sync, and the store is committed after that.
+func (j *journal) setAside(torn []byte) error {
+	name := fmt.Sprintf("%s.torn-%d", j.path, j.size)
+	if err := os.WriteFile(name, torn, 0o600); err != nil {
+		return err
+	}
+	if err := j.file.Truncate(j.size); err != nil {
+		return err
+	}
+	return j.file.Sync()
+}
+
+// After returns the batches behind a position, which must be a line's end of this very history.
+func (j *journal) After(p Position) ([][]record, error) {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	if p.Vault != j.vault {
+		return nil, fmt.Errorf("%w: the store belongs to vault %s, the journal to %s", ErrJournalForeign, p.Vault, j.vault)
+	}
+	if p.Bytes > j.size {
+		return nil, fmt.Errorf("%w: it has %d bytes, the store has seen %d; bring the newest journal", ErrJournalBehind, j.size, p.Bytes)
+	}
+	if p.Bytes == j.size && bytes.Equal(p.Hash, j.hash[:]) {
+		return nil, nil
+	}
+	s := journalScanner{in: bufio.NewReader(io.NewSectionReader(j.file, 0, j.size))}
+	if err := s.head(j.vault); err != nil {
+		return nil, err
+	}
+	return s.after(p)
+}
+
+// journalScanner reads lines and follows the chain.
+type journalScanner struct {
+	in   *bufio.Reader
+	end  int64
+	hash [sha256.Size]byte
+	torn []byte
+}
+
+func (s *journalScanner) after(p Position) (batches [][]record, err error) {
+	reached := p.Bytes == 0 // a store that has seen no journal wants all of it
+	for {
+		if !reached && s.end == p.Bytes {
+			if !bytes.Equal(p.Hash, s.hash[:]) {
+				break
+			}
+			reached = true
+		}
+		body, err := s.next()
+		if errors.Is(err, io.EOF) {
+			break
+		}
+		if err != nil {
+			return nil, err
+		}
+		if !reached {
+			continue
+		}
+		var records []record
+		if err := json.Unmarshal(body, &records); err != nil {
+			return nil, fmt.Errorf("%w: line that ends at byte %d: %w", ErrJournal, s.end, err)
+		}
+		batches = append(batches, records)
+	}
+	if !reached {
+		return nil, fmt.Errorf("%w: it has another history", ErrJournalForeign)
+	}
+	return batches, nil
+}
+
+func (s *journalScanner) head(vault string) error {
+	line, err := s.line()
+	if err != nil {
+		return fmt.Errorf("%w: no head", ErrJournal)
+	}
+	var h journalHead
+	if err := json.Unmarshal(line, &h); err != nil || h.Schema != journalSchema {
+		return fmt.Errorf("%w: want schema %q", ErrJournal, journalSchema)
+	}
+	if h.Vault != vault {
+		return fmt.Errorf("%w: of vault %s, this is vault %s", ErrJournalForeign, h.Vault, vault)
+	}
+	s.hash = sha256.Sum256(line)
+	return nil
+}
+
+// next returns the body of the next line. A line that does not fit the chain is torn if it is the last, and damage
+// otherwise.
+func (s *journalScanner) next() (json.RawMessage, error) {
+	start := s.end
+	line, err := s.line()
+	if errors.Is(err, io.EOF) {
+		s.end = start
+		s.torn = line
+		return nil, io.EOF
+	}
+	if err != nil {
+		return nil, err
+	}
+	var l journalLine
+	if json.Unmarshal(line, &l) == nil {
+		if next := chain(s.hash, l.Body); hex.EncodeToString(next[:]) == l.Hash {
+			s.hash = next
+			return l.Body, nil
+		}
+	}
+	if _, err := s.in.Peek(1); errors.Is(err, io.EOF) {
+		s.end = start
+		s.torn = append(line, '\n')
+		return nil, io.EOF
+	}
+	return nil, fmt.Errorf("%w: the line at byte %d does not fit the one before", ErrJournal, start)
+}
+
+// line returns the next line without its end; io.EOF, with what there is, if it has no end.
+func (s *journalScanner) line() ([]byte, error) {
+	var line []byte
+	for {
+		part, err := s.in.ReadSlice('\n')
+		line = append(line, part...)
+		if len(line) > maxJournalLine {
+			return nil, fmt.Errorf("%w: a line longer than %d bytes", ErrJournal, maxJournalLine)
+		}
+		if errors.Is(err, bufio.ErrBufferFull) {
+			continue
+		}
+		if err != nil {
+			return line, err
+		}
+		s.end += int64(len(line))
+		return line[:len(line)-1], nil
+	}
+}

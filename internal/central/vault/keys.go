@@ -1,0 +1,228 @@
+package vault
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/meterseal/meterseal/dlms"
+	"github.com/meterseal/meterseal/dlms/key"
+	"github.com/meterseal/meterseal/internal/central/audit"
+	"github.com/meterseal/meterseal/internal/role"
+)
+
+// item is one key on its way through an operation.
+type item struct {
+	ref role.KeyRef
+	row KeyRow
+	err error
+}
+
+// Generate implements Vault.
+func (v *Software) Generate(ctx context.Context, by audit.Actor, keys []Target) ([]Generated, error) {
+	var out []Generated
+	err := v.step(ctx, func(ctx context.Context, c *change) error {
+		versions, err := v.store.KeyVersions(ctx, keys)
+		if err != nil {
+			return err
+		}
+		out = make([]Generated, len(keys))
+		made := map[Target]KeyInfo{}
+		for i, t := range keys {
+			out[i].Target = t
+			if info, twice := made[t]; twice {
+				out[i].Info = info
+				continue
+			}
+			if out[i].Info, out[i].Err = v.generate(by, t, versions[i], c); out[i].Err == nil {
+				made[t] = out[i].Info
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		return nil, fmt.Errorf("vault: generate: %w", err)
+	}
+	return out, nil
+}
+
+func (v *Software) generate(by audit.Actor, t Target, versions []KeyRow, c *change) (KeyInfo, error) {
+	if t.Role == role.CCC {
+		return KeyInfo{}, fmt.Errorf("%w: %s comes from the maker", ErrRole, t)
+	}
+	if len(versions) == 0 {
+		return KeyInfo{}, fmt.Errorf("%w: %s has no first version", ErrUnknownKey, t)
+	}
+	newest := versions[0]
+	if newest.State == Pending {
+		return newest.info(), nil
+	}
+	if newest.Ref.Version == 1<<32-1 {
+		return KeyInfo{}, fmt.Errorf("%w: %s has no version left", ErrRange, t)
+	}
+	k, err := key.GenerateUnicast(v.rand)
+	if err != nil {
+		return KeyInfo{}, fmt.Errorf("vault: generate %s: %w", t, err)
+	}
+	row, err := v.root.sealRow(role.KeyRef{Meter: t.Meter, Role: t.Role, Version: newest.Ref.Version + 1}, newest.Suite, k)
+	if err != nil {
+		return KeyInfo{}, err
+	}
+	row.State, row.CreatedAt = Pending, v.time()
+	c.keys = append(c.keys, row)
+	c.audit = append(c.audit, audit.Entry{Actor: by, Action: ActionGenerated, Phase: audit.Done, Subject: row.subject()})
+	return row.info(), nil
+}
+
+// Wrap implements Vault.
+func (v *Software) Wrap(ctx context.Context, by audit.Actor, keys []role.KeyRef) ([]Wrapped, error) {
+	masters := make([]KeyRow, len(keys))
+	op, items, err := v.intend(ctx, by, ActionWrapped, "", keys, func(ctx context.Context, items []item, c *change) error {
+		return v.masters(ctx, items, masters)
+	})
+	if err != nil {
+		return nil, fmt.Errorf("vault: wrap: %w", err)
+	}
+	out := make([]Wrapped, len(items))
+	for i := range items {
+		it := &items[i]
+		out[i] = Wrapped{Ref: it.ref, CheckValue: it.row.CheckValue}
+		if it.err == nil {
+			out[i].Blob, it.err = v.wrap(masters[i], it.row)
+		}
+		out[i].Err = it.err
+	}
+	if err := v.results(ctx, by, ActionWrapped, op, items); err != nil {
+		return nil, fmt.Errorf("vault: wrap: %w", err)
+	}
+	return out, nil
+}
+
+// masters checks which items may be wrapped, and finds the CCC of each.
+func (v *Software) masters(ctx context.Context, items []item, masters []KeyRow) error {
+	targets := make([]Target, len(items))
+	for i, it := range items {
+		targets[i] = Target{it.ref.Meter, role.CCC}
+	}
+	versions, err := v.store.KeyVersions(ctx, targets)
+	if err != nil {
+		return err
+	}
+	for i := range items {
+		it := &items[i]
+		ccc, ok := activeOf(versions[i])
+		switch {
+		case it.err != nil:
+		case it.ref.Role == role.CCC:
+			it.err = fmt.Errorf("%w: %s is not transferred", ErrRole, it.ref)
+		case it.row.State != Pending && it.row.State != Sent:
+			it.err = fmt.Errorf("%w: wrap %s: it is %s", ErrState, it.ref, it.row.State)
+		case !ok:
+			it.err = fmt.Errorf("%w: %s has no CCC in force", ErrUnknownKey, it.ref.Meter)
+		}
+		masters[i] = ccc
+	}
+	return nil
+}
+
+func (v *Software) wrap(master, row KeyRow) ([]byte, error) {
+	ccc, err := v.root.openMaster(master)
+	if err != nil {
+		return nil, err
+	}
+	k, err := v.root.openUnicast(row)
+	if err != nil {
+		return nil, err
+	}
+	return ccc.Wrap(k)
+}
+
+// intend commits, for one batch, the intent to use keys, before any of them is used. It reads the rows; check sets
+// the errors of the items that are refused, and adds to the change what must be durable with the intent.
+func (v *Software) intend(ctx context.Context, by audit.Actor, action audit.Action, purpose string,
+	keys []role.KeyRef, check func(ctx context.Context, items []item, c *change) error,
+) (op string, items []item, err error) {
+	if err := distinct(keys); err != nil {
+		return "", nil, err
+	}
+	if op, err = v.op(); err != nil {
+		return "", nil, err
+	}
+	err = v.step(ctx, func(ctx context.Context, c *change) error {
+		if items, err = v.items(ctx, keys); err != nil {
+			return err
+		}
+		if err := check(ctx, items, c); err != nil {
+			return err
+		}
+		for _, it := range items {
+			e := audit.Entry{Actor: by, Action: action, Phase: audit.Intent, Op: op, Outcome: purpose, Subject: audit.KeySubject(it.ref, "")}
+			if it.err == nil {
+				e.Subject = it.row.subject()
+			} else {
+				e.Phase, e.Outcome = audit.Result, "refused: "+it.err.Error()
+			}
+			c.audit = append(c.audit, e)
+		}
+		return nil
+	})
+	return op, items, err
+}
+
+func distinct(keys []role.KeyRef) error {
+	seen := make(map[role.KeyRef]bool, len(keys))
+	for _, k := range keys {
+		if seen[k] {
+			return fmt.Errorf("vault: %s stands twice in one batch", k)
+		}
+		seen[k] = true
+	}
+	return nil
+}
+
+func (v *Software) items(ctx context.Context, keys []role.KeyRef) ([]item, error) {
+	rows, err := v.store.KeyRows(ctx, keys)
+	if err != nil {
+		return nil, err
+	}
+	items := make([]item, len(keys))
+	for i, ref := range keys {
+		row, ok := rows[ref]
+		items[i] = item{ref: ref, row: row}
+		if !ok {
+			items[i].err = fmt.Errorf("%w: %s", ErrUnknownKey, ref)
+		}
+	}
+	return items, nil
+}
+
+// results enters what became of the intents. Where that fails, the operation fails: what was made stays here.
+func (v *Software) results(ctx context.Context, by audit.Actor, action audit.Action, op string, items []item) error {
+	var entries []audit.Entry
+	for _, it := range items {
+		if it.row.Ref != it.ref {
+			continue // there was no such key, which the intent's commit has said
+		}
+		e := audit.Entry{Actor: by, Action: action, Phase: audit.Result, Op: op, Subject: it.row.subject(), Outcome: "ok"}
+		if errors.Is(it.err, ErrRow) {
+			v.log.Error("a key row does not verify", "key", it.ref.String())
+		}
+		if it.err != nil {
+			e.Outcome = "failed: " + it.err.Error()
+		}
+		entries = append(entries, e)
+	}
+	if len(entries) == 0 {
+		return nil
+	}
+	return v.audit.Append(ctx, entries...)
+}
+
+// meters lists the meters of a batch.
+func meters(keys []role.KeyRef) []dlms.SystemTitle {
+	out := make([]dlms.SystemTitle, len(keys))
+	for i, k := range keys {
+		out[i] = k.Meter
+	}
+	return out
+}

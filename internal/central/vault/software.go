@@ -1,0 +1,265 @@
+package vault
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"sync"
+	"time"
+
+	"github.com/meterseal/meterseal/dlms"
+	"github.com/meterseal/meterseal/dlms/security"
+	"github.com/meterseal/meterseal/internal/central/audit"
+	"github.com/meterseal/meterseal/internal/role"
+)
+
+// The actions of the vault in the audit log.
+const (
+	ActionImported  audit.Action = "vault.meter.imported"
+	ActionRefused   audit.Action = "vault.shipment.refused"
+	ActionShipment  audit.Action = "vault.shipment.read"
+	ActionEnrolled  audit.Action = "vault.device.enrolled"
+	ActionGenerated audit.Action = "vault.key.generated"
+	ActionWrapped   audit.Action = "vault.key.wrapped"
+	ActionSealed    audit.Action = "vault.key.sealed"
+	ActionUsed      audit.Action = "vault.key.used"
+	ActionSent      audit.Action = "vault.key.sent"
+	ActionActive    audit.Action = "vault.key.active"
+	ActionEnded     audit.Action = "vault.key.superseded"
+	ActionAbandoned audit.Action = "vault.key.abandoned"
+	ActionGrant     audit.Action = "vault.grant.sealed"
+	ActionReplayed  audit.Action = "vault.journal.taken-over"
+)
+
+// ErrNoJournal is returned for a store that belongs to a journal which is not there.
+var ErrNoJournal = errors.New("vault: the key journal is missing")
+
+// Options of Open. The zero value works.
+type Options struct {
+	// Journal is the path of the key journal, best on another disk than the store; key.journal in the vault's
+	// directory by default.
+	Journal string
+	// Block is how many counters are reserved at a time for one key, 64 by default.
+	Block uint32
+	// Now is the clock, time.Now by default.
+	Now func() time.Time
+	// Rand is the source of keys, crypto/rand by default.
+	Rand io.Reader
+	// Log receives what an operator should know. Nothing by default.
+	Log *slog.Logger
+}
+
+// JournalName is the name of the key journal where no path is given.
+const JournalName = "key.journal"
+
+// Software is the vault whose root is in the memory of this process.
+type Software struct {
+	root    *Root
+	store   Store
+	audit   *audit.Log
+	journal *journal
+	block   uint32
+	now     func() time.Time
+	rand    io.Reader
+	log     *slog.Logger
+
+	mu   sync.Mutex
+	uses map[useKey]*handle // one per key version and own title, for the life of the process
+}
+
+var _ Vault = (*Software)(nil)
+
+// Open opens the vault in dir over its root and its store, and takes over what the key journal has and the store
+// has not. The log is that of the same store.
+func Open(ctx context.Context, dir string, root *Root, store Store, log *audit.Log, o Options) (*Software, error) {
+	v := &Software{
+		root: root, store: store, audit: log, block: o.Block, now: o.Now, rand: o.Rand, log: o.Log,
+		uses: map[useKey]*handle{},
+	}
+	if v.block == 0 {
+		v.block = 64
+	}
+	if v.now == nil {
+		v.now = time.Now
+	}
+	if v.rand == nil {
+		v.rand = rand.Reader
+	}
+	if v.log == nil {
+		v.log = slog.New(slog.DiscardHandler)
+	}
+	if o.Journal == "" {
+		o.Journal = filepath.Join(dir, JournalName)
+	}
+	if err := v.openJournal(ctx, o.Journal); err != nil {
+		return nil, fmt.Errorf("open vault: %w", err)
+	}
+	if err := v.store.Durable(ctx, v.catchUp); err != nil {
+		return nil, errors.Join(fmt.Errorf("open vault: %w", err), v.journal.Close())
+	}
+	return v, nil
+}
+
+// openJournal begins a journal for a store that has never had one, and for no other: without its journal a restored
+// store could hand out counters and versions for a second time.
+func (v *Software) openJournal(ctx context.Context, path string) error {
+	p, known, err := v.store.JournalPosition(ctx)
+	if err != nil {
+		return err
+	}
+	if known && p.Vault != v.root.id {
+		return fmt.Errorf("%w: the store belongs to vault %s, this root is of vault %s", ErrRoot, p.Vault, v.root.id)
+	}
+	v.journal, err = openJournal(path, v.root.id, !known)
+	if known && errors.Is(err, os.ErrNotExist) {
+		return fmt.Errorf("%w: want it at %s; bring it back before this store is used", ErrNoJournal, path)
+	}
+	return err
+}
+
+// Close closes the key journal. Handles that are still out reserve nothing more.
+func (v *Software) Close() error { return v.journal.Close() }
+
+// ID implements Vault.
+func (v *Software) ID() string { return v.root.id }
+
+// Recipient implements Vault.
+func (v *Software) Recipient() string { return v.root.Recipient() }
+
+// String names the vault.
+func (v *Software) String() string { return v.root.String() }
+
+// Format prints String for every verb.
+func (v *Software) Format(s fmt.State, _ rune) { _, _ = io.WriteString(s, v.String()) }
+
+// time is the clock as it is stored: microseconds, UTC.
+func (v *Software) time() time.Time { return v.now().UTC().Truncate(time.Microsecond) }
+
+// step runs one durable commit: what the journal has first, then plan, then what plan wants changed.
+func (v *Software) step(ctx context.Context, plan func(ctx context.Context, c *change) error) error {
+	return v.store.Durable(ctx, func(ctx context.Context) error { return v.planned(ctx, plan) })
+}
+
+// join is a step that may be part of a caller's Update.
+func (v *Software) join(ctx context.Context, plan func(ctx context.Context, c *change) error) error {
+	return v.store.Update(ctx, func(ctx context.Context) error { return v.planned(ctx, plan) })
+}
+
+func (v *Software) planned(ctx context.Context, plan func(ctx context.Context, c *change) error) error {
+	if err := v.catchUp(ctx); err != nil {
+		return err
+	}
+	var c change
+	if err := plan(ctx, &c); err != nil {
+		return err
+	}
+	return v.save(ctx, &c)
+}
+
+// op names one operation in the audit log.
+func (v *Software) op() (string, error) {
+	var b [8]byte
+	if _, err := io.ReadFull(v.rand, b[:]); err != nil {
+		return "", fmt.Errorf("vault: read randomness: %w", err)
+	}
+	return hex.EncodeToString(b[:]), nil
+}
+
+// background is the context of what a handle must make durable while its user waits.
+func background() (context.Context, context.CancelFunc) {
+	return context.WithTimeout(context.Background(), 30*time.Second)
+}
+
+// info describes a row.
+func (k KeyRow) info() KeyInfo {
+	return KeyInfo{
+		Ref: k.Ref, Suite: k.Suite, State: k.State, CheckValue: k.CheckValue, Fingerprint: k.Fingerprint,
+		CreatedAt: k.CreatedAt, SentAt: k.SentAt, ActiveAt: k.ActiveAt, EndedAt: k.EndedAt,
+	}
+}
+
+func (k KeyRow) subject() audit.Subject { return audit.KeySubject(k.Ref, k.CheckValue.String()) }
+
+// Candidates implements Vault.
+func (v *Software) Candidates(ctx context.Context, keys []Target) ([][]KeyInfo, error) {
+	versions, err := v.store.KeyVersions(ctx, keys)
+	if err != nil {
+		return nil, fmt.Errorf("vault: candidates: %w", err)
+	}
+	out := make([][]KeyInfo, len(keys))
+	for i, rows := range versions {
+		for _, k := range rows {
+			if k.State != Pending {
+				out[i] = append(out[i], k.info())
+			}
+		}
+	}
+	return out, nil
+}
+
+// Active implements Vault.
+func (v *Software) Active(ctx context.Context, keys []Target) ([]KeyInfo, error) {
+	versions, err := v.store.KeyVersions(ctx, keys)
+	if err != nil {
+		return nil, fmt.Errorf("vault: active: %w", err)
+	}
+	out := make([]KeyInfo, len(keys))
+	for i, rows := range versions {
+		row, ok := activeOf(rows)
+		if !ok {
+			return nil, fmt.Errorf("%w: %s has no active version", ErrUnknownKey, keys[i])
+		}
+		out[i] = row.info()
+	}
+	return out, nil
+}
+
+func activeOf(rows []KeyRow) (KeyRow, bool) {
+	for _, k := range rows {
+		if k.State == Active {
+			return k, true
+		}
+	}
+	return KeyRow{}, false
+}
+
+// Info implements Vault.
+func (v *Software) Info(ctx context.Context, keys []role.KeyRef) ([]KeyInfo, error) {
+	rows, err := v.store.KeyRows(ctx, keys)
+	if err != nil {
+		return nil, fmt.Errorf("vault: info: %w", err)
+	}
+	out := make([]KeyInfo, len(keys))
+	for i, ref := range keys {
+		row, ok := rows[ref]
+		if !ok {
+			return nil, fmt.Errorf("%w: %s", ErrUnknownKey, ref)
+		}
+		out[i] = row.info()
+	}
+	return out, nil
+}
+
+// History implements Vault.
+func (v *Software) History(ctx context.Context, meter dlms.SystemTitle) ([]KeyInfo, error) {
+	rows, err := v.store.MeterKeyRows(ctx, meter)
+	if err != nil {
+		return nil, fmt.Errorf("vault: history: %w", err)
+	}
+	out := make([]KeyInfo, len(rows))
+	for i, k := range rows {
+		out[i] = k.info()
+	}
+	return out, nil
+}
+
+// reservation is a counter row as dlms/security takes it.
+func (c CounterRow) reservation() security.Reservation {
+	return security.Reservation{Ceiling: dlms.InvocationCounter(c.Ceiling), Raised: c.Raised}
+}
