@@ -52,7 +52,7 @@ func (c *call) associate() []byte {
 	if r == nil {
 		return answer
 	}
-	if r.told && !c.fail("aarq refused", r.why) {
+	if r.told && !c.fail("aarq", r.why) {
 		return nil
 	}
 	if r.answer != nil {

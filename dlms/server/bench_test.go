@@ -85,7 +85,14 @@ func (d *device) count(kind server.EventKind) int {
 	return n
 }
 
-func of(env *cosem.Env) *device { return env.Device.(*device) }
+// of returns the device of a call; another type is a fault of the server and panics.
+func of(env *cosem.Env) *device {
+	d, ok := env.Device.(*device)
+	if !ok {
+		panic("env has another device")
+	}
+	return d
+}
 
 // curve is 48 half hours before epoch.
 type curve struct{}

@@ -17,7 +17,11 @@ func request(from, to dlms.SAP, b []byte) link.Request {
 
 // floor is the next counter that the device takes from a title.
 func (d *device) floor(setup dlms.OBIS, title dlms.SystemTitle) dlms.InvocationCounter {
-	return d.keys[setup].Floor.(*security.FloorTable).Expected(title)
+	table, ok := d.keys[setup].Floor.(*security.FloorTable)
+	if !ok {
+		return 0
+	}
+	return table.Expected(title)
 }
 
 // public opens an association without security.

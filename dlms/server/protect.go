@@ -113,8 +113,12 @@ func (c *call) keys(dedicated bool) (keys, error) {
 // longTerm asks the device for the key in force of a security setup.
 func (c *call) longTerm(setup dlms.OBIS) (*security.LongTerm, error) {
 	lt, err := c.server.device.LongTerm(setup)
-	if err == nil && lt == nil {
+	switch {
+	case err != nil:
+	case lt == nil:
 		err = ErrNoKey
+	default:
+		err = lt.Check()
 	}
 	if err != nil {
 		return nil, fmt.Errorf("security setup %s: %w", setup, err)
@@ -175,12 +179,12 @@ func (c *call) refuse(err error) []byte {
 	expected, counter := counterError(err)
 	switch {
 	case errors.Is(err, security.ErrTag):
-		if c.fail("apdu refused", err) {
+		if c.fail("apdu", err) {
 			return exception(apdu.StateServiceNotAllowed, apdu.ServiceDecipheringError)
 		}
 		return nil
 	case counter:
-		if c.fail("apdu refused", err) {
+		if c.fail("apdu", err) {
 			return counterException(expected)
 		}
 		return nil

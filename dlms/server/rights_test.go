@@ -2,6 +2,7 @@ package server_test
 
 import (
 	"errors"
+	"slices"
 	"strings"
 	"testing"
 
@@ -163,7 +164,7 @@ func TestAModelThatCannotBeServedSafelyIsRefused(t *testing.T) {
 	for name, change := range map[string]func(c *server.Client){
 		"reads a secret":          func(c *server.Client) { c.Rights = right(dlms.ClassAssociationLN, current, 7) },
 		"right on no object":      func(c *server.Client) { c.Rights = right(dlms.ClassData, dlms.OBIS{1}, 2) },
-		"the same right twice":    func(c *server.Client) { r := right(dlms.ClassData, obisName, 2); c.Rights = append(r, r...) },
+		"the same right twice":    func(c *server.Client) { c.Rights = slices.Repeat(right(dlms.ClassData, obisName, 2), 2) },
 		"no policy":               func(c *server.Client) { c.Policy = security.PolicyNone },
 		"a password":              func(c *server.Client) { c.Mechanism = 1 },
 		"a policy and nobody":     func(c *server.Client) { c.Mechanism = server.MechanismNone },

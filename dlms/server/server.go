@@ -299,8 +299,8 @@ func (c *call) fail(what string, err error) bool {
 	if !c.slot.limit.take(c.env.Now) {
 		return false
 	}
-	c.server.kind.options.Log.LogAttrs(c.env.Context, slog.LevelWarn, what,
-		slog.String("link", c.env.Link), slog.String("client", c.client.Name), slog.Any("error", err))
+	c.server.kind.options.Log.LogAttrs(c.env.Context, slog.LevelWarn, "apdu refused",
+		slog.String("what", what), slog.String("link", c.env.Link), slog.String("client", c.client.Name), slog.Any("error", err))
 	c.server.device.Event(c.server.event(c.index, EventRefused, c.slot.assoc, err))
 	return true
 }

@@ -50,7 +50,7 @@ func (c *call) traffic(p protected) []byte {
 		return c.refuse(err)
 	}
 	answer := c.dispatch(plain, a.maxSend-p.form().overhead())
-	if answer == nil || apdu.Tag(answer[0]) == apdu.TagExceptionResponse {
+	if len(answer) == 0 || apdu.Tag(answer[0]) == apdu.TagExceptionResponse {
 		return answer
 	}
 	sealed, err := c.seal(p.form(), k, answer)
@@ -97,7 +97,7 @@ func (c *call) broadcast(tag apdu.Tag) {
 	}
 	plain, err := c.receive(p, a.session.keys())
 	if err != nil {
-		c.fail("broadcast refused", err)
+		c.fail("broadcast", err)
 		return
 	}
 	if len(plain) < 3 || apdu.InvokeID(plain[2]).Confirmed() {
