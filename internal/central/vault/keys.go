@@ -2,7 +2,6 @@ package vault
 
 import (
 	"context"
-	"errors"
 	"fmt"
 
 	"github.com/meterseal/meterseal/dlms"
@@ -11,11 +10,31 @@ import (
 	"github.com/meterseal/meterseal/internal/role"
 )
 
+// deed is what is done to a batch of keys, by whom, to or for which device, under which grant, and why.
+type deed struct {
+	by     audit.Actor
+	action audit.Action
+	device dlms.SystemTitle
+	grant  string
+	why    string
+}
+
+func (d deed) entry(op string, phase audit.Phase, it item) audit.Entry {
+	e := audit.Entry{Actor: d.by, Action: d.action, Phase: phase, Op: op, Subject: audit.KeySubject(it.ref, "")}
+	if it.row.Ref == it.ref {
+		e.Subject = it.row.subject()
+	}
+	e.Subject.Device, e.Subject.Grant = d.device, d.grant
+	return e
+}
+
 // item is one key on its way through an operation.
 type item struct {
 	ref role.KeyRef
 	row KeyRow
 	err error
+	// refused: err was there before the key was touched.
+	refused bool
 }
 
 // Generate implements Vault.
@@ -77,7 +96,8 @@ func (v *Software) generate(by audit.Actor, t Target, versions []KeyRow, c *chan
 // Wrap implements Vault.
 func (v *Software) Wrap(ctx context.Context, by audit.Actor, keys []role.KeyRef) ([]Wrapped, error) {
 	masters := make([]KeyRow, len(keys))
-	op, items, err := v.intend(ctx, by, ActionWrapped, "", keys, func(ctx context.Context, items []item, c *change) error {
+	d := deed{by: by, action: ActionWrapped}
+	op, items, err := v.intend(ctx, d, keys, func(ctx context.Context, items []item, c *change) error {
 		return v.masters(ctx, items, masters)
 	})
 	if err != nil {
@@ -92,7 +112,7 @@ func (v *Software) Wrap(ctx context.Context, by audit.Actor, keys []role.KeyRef)
 		}
 		out[i].Err = it.err
 	}
-	if err := v.results(ctx, by, ActionWrapped, op, items); err != nil {
+	if err := v.results(ctx, d, op, items); err != nil {
 		return nil, fmt.Errorf("vault: wrap: %w", err)
 	}
 	return out, nil
@@ -139,8 +159,8 @@ func (v *Software) wrap(master, row KeyRow) ([]byte, error) {
 
 // intend commits, for one batch, the intent to use keys, before any of them is used. It reads the rows; check sets
 // the errors of the items that are refused, and adds to the change what must be durable with the intent.
-func (v *Software) intend(ctx context.Context, by audit.Actor, action audit.Action, purpose string,
-	keys []role.KeyRef, check func(ctx context.Context, items []item, c *change) error,
+func (v *Software) intend(ctx context.Context, d deed, keys []role.KeyRef,
+	check func(ctx context.Context, items []item, c *change) error,
 ) (op string, items []item, err error) {
 	if err := distinct(keys); err != nil {
 		return "", nil, err
@@ -155,11 +175,12 @@ func (v *Software) intend(ctx context.Context, by audit.Actor, action audit.Acti
 		if err := check(ctx, items, c); err != nil {
 			return err
 		}
-		for _, it := range items {
-			e := audit.Entry{Actor: by, Action: action, Phase: audit.Intent, Op: op, Outcome: purpose, Subject: audit.KeySubject(it.ref, "")}
-			if it.err == nil {
-				e.Subject = it.row.subject()
-			} else {
+		for i := range items {
+			items[i].refused = items[i].err != nil
+			it := items[i]
+			e := d.entry(op, audit.Intent, it)
+			e.Outcome = d.why
+			if it.err != nil {
 				e.Phase, e.Outcome = audit.Result, "refused: "+it.err.Error()
 			}
 			c.audit = append(c.audit, e)
@@ -197,18 +218,17 @@ func (v *Software) items(ctx context.Context, keys []role.KeyRef) ([]item, error
 }
 
 // results enters what became of the intents. Where that fails, the operation fails: what was made stays here.
-func (v *Software) results(ctx context.Context, by audit.Actor, action audit.Action, op string, items []item) error {
+func (v *Software) results(ctx context.Context, d deed, op string, items []item) error {
 	var entries []audit.Entry
 	for _, it := range items {
-		if it.row.Ref != it.ref {
-			continue // there was no such key, which the intent's commit has said
+		if it.refused {
+			continue // which the intent's commit has said
 		}
-		e := audit.Entry{Actor: by, Action: action, Phase: audit.Result, Op: op, Subject: it.row.subject(), Outcome: "ok"}
-		if errors.Is(it.err, ErrRow) {
-			v.log.Error("a key row does not verify", "key", it.ref.String())
-		}
+		e := d.entry(op, audit.Result, it)
+		e.Outcome = "ok"
 		if it.err != nil {
 			e.Outcome = "failed: " + it.err.Error()
+			v.log.Error("a key could not be used", "key", it.ref.String(), "action", string(d.action), "error", it.err)
 		}
 		entries = append(entries, e)
 	}

@@ -36,8 +36,9 @@ func (v *Software) sealTo(ctx context.Context, by audit.Actor, device dlms.Syste
 	if err != nil {
 		return nil, err
 	}
+	what := deed{by: by, action: ActionSealed, device: device, grant: grant, why: "to a " + d.Kind}
 	ranges := make([]Handout, len(keys))
-	op, items, err := v.intend(ctx, by, ActionSealed, "to "+d.Kind+" "+device.String(), keys, func(ctx context.Context, items []item, c *change) error {
+	op, items, err := v.intend(ctx, what, keys, func(ctx context.Context, items []item, c *change) error {
 		if err := v.entitle(ctx, d, items); err != nil {
 			return err
 		}
@@ -59,7 +60,7 @@ func (v *Software) sealTo(ctx context.Context, by audit.Actor, device dlms.Syste
 		}
 		out[i].Err = it.err
 	}
-	return out, v.results(ctx, by, ActionSealed, op, items)
+	return out, v.results(ctx, what, op, items)
 }
 
 func (h Handout) sealed() enrol.SealedKey {

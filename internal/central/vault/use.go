@@ -38,7 +38,8 @@ type handle struct {
 func (v *Software) OpenFor(ctx context.Context, by audit.Actor, own dlms.SystemTitle, purpose string, keys []role.KeyRef) ([]Opened, error) {
 	handles := make([]*handle, len(keys))
 	var ahead []CounterRow
-	op, items, err := v.intend(ctx, by, ActionUsed, purpose, keys, func(ctx context.Context, items []item, c *change) error {
+	d := deed{by: by, action: ActionUsed, device: own, why: purpose}
+	op, items, err := v.intend(ctx, d, keys, func(ctx context.Context, items []item, c *change) error {
 		if err := v.checkNode(ctx, own); err != nil {
 			return err
 		}
@@ -66,24 +67,24 @@ func (v *Software) OpenFor(ctx context.Context, by audit.Actor, own dlms.SystemT
 		return nil, fmt.Errorf("vault: open for %s: %w", own, err)
 	}
 	v.reserved(own, ahead)
-	return v.opened(ctx, by, op, own, items, handles)
+	return v.opened(ctx, d, op, items, handles)
 }
 
-func (v *Software) opened(ctx context.Context, by audit.Actor, op string, own dlms.SystemTitle, items []item, handles []*handle) ([]Opened, error) {
+func (v *Software) opened(ctx context.Context, d deed, op string, items []item, handles []*handle) ([]Opened, error) {
 	out := make([]Opened, len(items))
 	var broken []item
 	for i := range items {
 		it := &items[i]
 		out[i].Ref = it.ref
 		if it.err == nil {
-			if out[i].Use, it.err = v.use(it.row, own, op, handles[i]); it.err != nil {
+			if out[i].Use, it.err = v.use(it.row, d.device, op, handles[i]); it.err != nil {
 				broken = append(broken, *it)
 			}
 		}
 		out[i].Err = it.err
 	}
-	if err := v.results(ctx, by, ActionUsed, op, broken); err != nil {
-		return nil, fmt.Errorf("vault: open for %s: %w", own, err)
+	if err := v.results(ctx, d, op, broken); err != nil {
+		return nil, fmt.Errorf("vault: open for %s: %w", d.device, err)
 	}
 	return out, nil
 }
@@ -125,7 +126,7 @@ func (v *Software) use(row KeyRow, own dlms.SystemTitle, op string, h *handle) (
 		return nil, err
 	}
 	return &Use{
-		Ref: row.Ref, Own: own, Op: op,
+		Ref: row.Ref, Own: own, Op: op, check: row.CheckValue,
 		long: security.LongTerm{Cipher: c, Send: h, Floor: h.floor, Generation: row.Ref.Version},
 	}, nil
 }
@@ -246,6 +247,12 @@ func (v *Software) reserved(own dlms.SystemTitle, rows []CounterRow) {
 	}
 }
 
+func (u *Use) subject() audit.Subject {
+	s := audit.KeySubject(u.Ref, u.check.String())
+	s.Device = u.Own
+	return s
+}
+
 // Finish implements Vault.
 func (v *Software) Finish(ctx context.Context, by audit.Actor, outcomes []Outcome) error {
 	entries := make([]audit.Entry, 0, len(outcomes))
@@ -255,7 +262,7 @@ func (v *Software) Finish(ctx context.Context, by audit.Actor, outcomes []Outcom
 		}
 		entries = append(entries, audit.Entry{
 			Actor: by, Action: ActionUsed, Phase: audit.Result, Op: o.Use.Op,
-			Subject: audit.KeySubject(o.Use.Ref, ""), Outcome: o.Result,
+			Subject: o.Use.subject(), Outcome: o.Result,
 		})
 	}
 	if len(entries) == 0 {

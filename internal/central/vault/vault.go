@@ -159,10 +159,11 @@ type Opened struct {
 
 // Use is the right to open associations under one key version: what protects and what counts, and no key.
 type Use struct {
-	Ref  role.KeyRef
-	Own  dlms.SystemTitle
-	Op   string // joins intent and result in the audit log
-	long security.LongTerm
+	Ref   role.KeyRef
+	Own   dlms.SystemTitle
+	Op    string // joins intent and result in the audit log
+	check CheckValue
+	long  security.LongTerm
 }
 
 // LongTerm returns the handle for dlms/client. Its counter reserves durably before use; its floor is durable

@@ -1,0 +1,144 @@
+// Package fleet knows what there is: meters and the concentrators they are under, terminals, and the grants that
+// terminals hold. It knows nothing of keys.
+package fleet
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"time"
+
+	"github.com/meterseal/meterseal/dlms"
+	"github.com/meterseal/meterseal/internal/central/audit"
+)
+
+// Errors of the fleet.
+var (
+	// ErrUnknown is returned for a title that no enrolled meter or device has.
+	ErrUnknown = errors.New("fleet: unknown")
+	// ErrTime is returned for a grant that ends before it begins, or is over.
+	ErrTime = errors.New("fleet: grant: its time is no time")
+	// ErrTitleInUse is returned for a system title that something else bears (law 4).
+	ErrTitleInUse = errors.New("fleet: system title in use")
+)
+
+// The actions of the fleet in the audit log.
+const (
+	ActionAssigned   audit.Action = "fleet.meter.assigned"
+	ActionNode       audit.Action = "fleet.node.registered"
+	ActionRevoked    audit.Action = "fleet.device.revoked"
+	ActionGrantMade  audit.Action = "fleet.grant.made"
+	ActionGrantEnded audit.Action = "fleet.grant.ended"
+	ActionGrantDone  audit.Action = "fleet.grant.closed"
+)
+
+// What a system title can stand for.
+const (
+	KindMeter        = "meter"
+	KindConcentrator = "concentrator"
+	KindTerminal     = "terminal"
+	KindNode         = "is-node"
+)
+
+// States of a device.
+const (
+	DeviceEnrolled = "enrolled"
+	DeviceRevoked  = "revoked"
+)
+
+// Profiles of meters, as shipment files name them.
+const (
+	ProfileLinky    = "linky"
+	ProfileHardened = "hardened"
+)
+
+// Meter is one meter.
+type Meter struct {
+	Title        dlms.SystemTitle
+	Maker        string
+	Profile      string
+	Concentrator dlms.SystemTitle // zero: under none yet
+	State        string
+	EnrolledAt   time.Time
+}
+
+// EndToEnd reports whether the meter has an association for the IS itself.
+func (m Meter) EndToEnd() bool { return m.Profile == ProfileHardened }
+
+// Device is a concentrator or a terminal.
+type Device struct {
+	Title      dlms.SystemTitle
+	Kind       string
+	NKeyPublic string
+	State      string
+}
+
+// Store keeps the fleet. Update is one durable commit; its context carries it.
+type Store interface {
+	Update(ctx context.Context, fn func(ctx context.Context) error) error
+	// TitleKinds returns what bears each title; titles that nothing bears are not in the answer.
+	TitleKinds(ctx context.Context, titles []dlms.SystemTitle) (map[dlms.SystemTitle]string, error)
+	AddNode(ctx context.Context, title dlms.SystemTitle, at time.Time) error
+	SetDeviceState(ctx context.Context, title dlms.SystemTitle, state string) (bool, error)
+	Meters(ctx context.Context) ([]Meter, error)
+	Meter(ctx context.Context, title dlms.SystemTitle) (Meter, bool, error)
+	Devices(ctx context.Context) ([]Device, error)
+	AssignMeters(ctx context.Context, concentrator dlms.SystemTitle, meters []dlms.SystemTitle) (int, error)
+	AddGrant(ctx context.Context, g Grant, at time.Time) error
+	// SetGrantState moves live to ended to closed, never back.
+	SetGrantState(ctx context.Context, id, state string, at time.Time) (bool, error)
+	Grants(ctx context.Context, state string) ([]Grant, error)
+}
+
+// Fleet is the fleet of one IS.
+type Fleet struct {
+	Store
+	audit *audit.Log
+	now   func() time.Time
+	rand  io.Reader
+}
+
+// New returns the fleet kept in store.
+func New(store Store, log *audit.Log, now func() time.Time, rand io.Reader) *Fleet {
+	return &Fleet{store, log, now, rand}
+}
+
+// Find returns a meter, or ErrUnknown.
+func (f *Fleet) Find(ctx context.Context, title dlms.SystemTitle) (Meter, error) {
+	m, ok, err := f.Meter(ctx, title)
+	if err == nil && !ok {
+		err = fmt.Errorf("%w meter %s", ErrUnknown, title)
+	}
+	return m, err
+}
+
+// Of returns the devices of a kind.
+func (f *Fleet) Of(ctx context.Context, kind string) ([]Device, error) {
+	all, err := f.Devices(ctx)
+	var out []Device
+	for _, d := range all {
+		if d.Kind == kind {
+			out = append(out, d)
+		}
+	}
+	return out, err
+}
+
+// Assign puts meters under a concentrator, all or none.
+func (f *Fleet) Assign(ctx context.Context, by audit.Actor, concentrator dlms.SystemTitle, meters []dlms.SystemTitle) error {
+	return f.Update(ctx, func(ctx context.Context) error {
+		n, err := f.AssignMeters(ctx, concentrator, meters)
+		if err != nil {
+			return fmt.Errorf("assign meters to %s: %w", concentrator, err)
+		}
+		if n != len(meters) {
+			return fmt.Errorf("%w: only %d of %d meters, or concentrator %s, are enrolled", ErrUnknown, n, len(meters), concentrator)
+		}
+		entries := make([]audit.Entry, len(meters))
+		for i, m := range meters {
+			entries[i] = audit.Entry{Actor: by, Action: ActionAssigned, Phase: audit.Done, Subject: audit.Subject{Meter: m, Device: concentrator}}
+		}
+		return f.audit.Append(ctx, entries...)
+	})
+}

@@ -1,0 +1,137 @@
+package fleet
+
+import (
+	"context"
+	"encoding/hex"
+	"fmt"
+	"io"
+	"time"
+
+	"github.com/meterseal/meterseal/dlms"
+	"github.com/meterseal/meterseal/internal/central/audit"
+)
+
+// Grant allows a terminal some meters for a time. Ended grants stay until their meters have a new CC_LOCALE (closed).
+type Grant struct {
+	ID        string
+	Terminal  dlms.SystemTitle
+	Meters    []dlms.SystemTitle
+	NotBefore time.Time
+	NotAfter  time.Time
+	State     string
+}
+
+// States of a grant.
+const (
+	GrantLive   = "live"
+	GrantEnded  = "ended"
+	GrantClosed = "closed"
+)
+
+// Grant makes a live grant and returns it. Its keys are sealed by the vault.
+func (f *Fleet) Grant(ctx context.Context, by audit.Actor, g Grant) (Grant, error) {
+	if !g.NotAfter.After(g.NotBefore) || !g.NotAfter.After(f.now()) {
+		return g, ErrTime
+	}
+	if len(g.Meters) == 0 {
+		return g, fmt.Errorf("%w meters: a grant names at least one", ErrUnknown)
+	}
+	id := make([]byte, 8)
+	if _, err := io.ReadFull(f.rand, id); err != nil {
+		return g, fmt.Errorf("fleet: grant: %w", err)
+	}
+	g.ID, g.State = hex.EncodeToString(id), GrantLive
+	err := f.Update(ctx, func(ctx context.Context) error {
+		if err := f.grantable(ctx, g); err != nil {
+			return err
+		}
+		if err := f.AddGrant(ctx, g, f.now()); err != nil {
+			return err
+		}
+		return f.audit.Append(ctx, grantEntry(by, ActionGrantMade, g))
+	})
+	if err != nil {
+		return g, fmt.Errorf("fleet: grant: %w", err)
+	}
+	return g, nil
+}
+
+func (f *Fleet) grantable(ctx context.Context, g Grant) error {
+	d, err := f.Device(ctx, g.Terminal)
+	if err != nil {
+		return err
+	}
+	if d.Kind != KindTerminal || d.State != DeviceEnrolled {
+		return fmt.Errorf("%w terminal %s: it is a %s, %s", ErrUnknown, g.Terminal, d.Kind, d.State)
+	}
+	kinds, err := f.TitleKinds(ctx, g.Meters)
+	if err != nil {
+		return err
+	}
+	seen := map[dlms.SystemTitle]bool{}
+	for _, m := range g.Meters {
+		if kinds[m] != KindMeter || seen[m] {
+			return fmt.Errorf("%w meter %s, or named twice", ErrUnknown, m)
+		}
+		seen[m] = true
+	}
+	return nil
+}
+
+func grantEntry(by audit.Actor, action audit.Action, g Grant) audit.Entry {
+	return audit.Entry{
+		Actor: by, Action: action, Phase: audit.Done,
+		Subject: audit.Subject{Device: g.Terminal, Grant: g.ID},
+		Detail:  map[string]string{"meters": fmt.Sprint(len(g.Meters)), "not_after": g.NotAfter.UTC().Format(time.RFC3339)},
+	}
+}
+
+// GrantsEnded ends the live grants whose time is over and returns every grant that has ended and is not closed: the
+// meters whose CC_LOCALE must change.
+func (f *Fleet) GrantsEnded(ctx context.Context, by audit.Actor) ([]Grant, error) {
+	var ended []Grant
+	err := f.Update(ctx, func(ctx context.Context) error {
+		live, err := f.Grants(ctx, GrantLive)
+		if err != nil {
+			return err
+		}
+		now := f.now()
+		for _, g := range live {
+			if g.NotAfter.Before(now) {
+				if err := f.End(ctx, by, g); err != nil {
+					return err
+				}
+			}
+		}
+		ended, err = f.Grants(ctx, GrantEnded)
+		return err
+	})
+	if err != nil {
+		return nil, fmt.Errorf("fleet: grants ended: %w", err)
+	}
+	return ended, nil
+}
+
+// End ends a live grant. Until CC_LOCALE of its meters is changed, a dishonest terminal can still use it.
+func (f *Fleet) End(ctx context.Context, by audit.Actor, g Grant) error {
+	return f.set(ctx, by, g, GrantEnded, ActionGrantEnded)
+}
+
+// Close notes that every meter of an ended grant has a new CC_LOCALE.
+func (f *Fleet) Close(ctx context.Context, by audit.Actor, g Grant) error {
+	return f.set(ctx, by, g, GrantClosed, ActionGrantDone)
+}
+
+func (f *Fleet) set(ctx context.Context, by audit.Actor, g Grant, state string, action audit.Action) error {
+	err := f.Update(ctx, func(ctx context.Context) error {
+		changed, err := f.SetGrantState(ctx, g.ID, state, f.now())
+		if err != nil || !changed {
+			return err
+		}
+		return f.audit.Append(ctx, grantEntry(by, action, g))
+	})
+	if err != nil {
+		return fmt.Errorf("fleet: grant %s: %s: %w", g.ID, state, err)
+	}
+	return nil
+}

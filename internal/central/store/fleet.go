@@ -1,0 +1,123 @@
+package store
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/meterseal/meterseal/dlms"
+	"github.com/meterseal/meterseal/internal/central/fleet"
+)
+
+var _ fleet.Store = (*Store)(nil)
+
+const meterColumns = `SELECT title, maker, profile, concentrator, state, enrolled_at FROM meters`
+
+// Meters implements fleet.Store.
+func (s *Store) Meters(ctx context.Context) ([]fleet.Meter, error) {
+	return list(ctx, s, scanMeter, meterColumns+` ORDER BY title`)
+}
+
+// Meter implements fleet.Store.
+func (s *Store) Meter(ctx context.Context, title dlms.SystemTitle) (fleet.Meter, bool, error) {
+	rows, err := list(ctx, s, scanMeter, meterColumns+` WHERE title = ?`, title[:])
+	if err != nil || len(rows) == 0 {
+		return fleet.Meter{}, false, err
+	}
+	return rows[0], true, nil
+}
+
+func scanMeter(r scanner) (m fleet.Meter, err error) {
+	var at int64
+	var dc []byte
+	if err := r.Scan(titleOf(&m.Title), &m.Maker, &m.Profile, &dc, &m.State, &at); err != nil {
+		return m, err
+	}
+	m.EnrolledAt = fromMicros(at)
+	if dc != nil {
+		m.Concentrator, err = dlms.SystemTitleFromBytes(dc)
+	}
+	return m, err
+}
+
+// Devices implements fleet.Store.
+func (s *Store) Devices(ctx context.Context) ([]fleet.Device, error) {
+	return list(ctx, s, func(r scanner) (d fleet.Device, err error) {
+		return d, r.Scan(titleOf(&d.Title), &d.Kind, &d.NKeyPublic, &d.State)
+	}, `SELECT title, kind, nkey_public, state FROM devices ORDER BY title`)
+}
+
+// AssignMeters implements fleet.Store; it counts the meters that are there, if the concentrator is.
+func (s *Store) AssignMeters(ctx context.Context, dc dlms.SystemTitle, meters []dlms.SystemTitle) (n int, err error) {
+	for _, m := range meters {
+		res, err := s.exec(ctx, `UPDATE meters SET concentrator = ?1 WHERE title = ?2 AND EXISTS (
+			SELECT 1 FROM devices WHERE title = ?1 AND kind = 'concentrator' AND state = 'enrolled')`, dc[:], m[:])
+		if err != nil {
+			return n, err
+		}
+		k, err := res.RowsAffected()
+		if err != nil {
+			return n, err
+		}
+		n += int(k)
+	}
+	return n, nil
+}
+
+// AddNode implements fleet.Store.
+func (s *Store) AddNode(ctx context.Context, title dlms.SystemTitle, at time.Time) error {
+	return s.addTitles(ctx, fleet.KindNode, at, []dlms.SystemTitle{title})
+}
+
+// SetDeviceState implements fleet.Store.
+func (s *Store) SetDeviceState(ctx context.Context, title dlms.SystemTitle, state string) (bool, error) {
+	res, err := s.exec(ctx, `UPDATE devices SET state = ? WHERE title = ? AND state <> ?`, state, title[:], state)
+	if err != nil {
+		return false, err
+	}
+	n, err := res.RowsAffected()
+	return n > 0, err
+}
+
+// AddGrant implements fleet.Store.
+func (s *Store) AddGrant(ctx context.Context, g fleet.Grant, at time.Time) error {
+	_, err := s.exec(ctx, `INSERT INTO grants (id, terminal, not_before, not_after, state, created_at, ended_at, closed_at)
+		VALUES (?, ?, ?, ?, ?, ?, 0, 0)`, g.ID, g.Terminal[:], micros(g.NotBefore), micros(g.NotAfter), g.State, micros(at))
+	if err != nil {
+		return fmt.Errorf("insert grant: %w", err)
+	}
+	return s.execEach(ctx, `INSERT INTO grant_meters (grant_id, meter) VALUES (?, ?)`, len(g.Meters),
+		func(i int) []any { return []any{g.ID, g.Meters[i][:]} })
+}
+
+// SetGrantState implements fleet.Store: live to ended to closed, never back.
+func (s *Store) SetGrantState(ctx context.Context, id, state string, at time.Time) (bool, error) {
+	from, column := fleet.GrantLive, "ended_at"
+	if state == fleet.GrantClosed {
+		from, column = fleet.GrantEnded, "closed_at"
+	}
+	res, err := s.exec(ctx, `UPDATE grants SET state = ?, `+column+` = ? WHERE id = ? AND state = ?`, //nolint:gosec // two constants
+		state, micros(at), id, from)
+	if err != nil {
+		return false, err
+	}
+	n, err := res.RowsAffected()
+	return n > 0, err
+}
+
+// Grants implements fleet.Store.
+func (s *Store) Grants(ctx context.Context, state string) ([]fleet.Grant, error) {
+	gs, err := list(ctx, s, func(r scanner) (g fleet.Grant, err error) {
+		var from, to int64
+		err = r.Scan(&g.ID, titleOf(&g.Terminal), &from, &to, &g.State)
+		g.NotBefore, g.NotAfter = fromMicros(from), fromMicros(to)
+		return g, err
+	}, `SELECT id, terminal, not_before, not_after, state FROM grants WHERE state = ? ORDER BY created_at`, state)
+	for i := range gs {
+		if err != nil {
+			break
+		}
+		gs[i].Meters, err = s.grantMeters(ctx, gs[i].ID)
+	}
+	return gs, err
+}
