@@ -30,7 +30,6 @@ func want(t *testing.T, o cosem.Object, env *cosem.Env, attribute int8, v dlms.D
 // meter is a device of these tests.
 type meter struct {
 	energy  uint32
-	set     dlms.Data
 	time    dlms.DateTime
 	shift   int16
 	breaker cosem.ControlState

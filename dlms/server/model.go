@@ -295,6 +295,3 @@ func (m *Model) endpoint(link string, sap dlms.SAP) int {
 	}
 	return -1
 }
-
-// Objects returns the number of objects.
-func (m *Model) Objects() int { return len(m.objects) }
