@@ -103,13 +103,13 @@ func (id *Identity) NKey() (nkeys.KeyPair, error) {
 }
 
 // String names the device.
-func (id *Identity) String() string { return fmt.Sprintf("%s %s", id.kind, id.title) }
+func (id Identity) String() string { return fmt.Sprintf("%s %s", id.kind, id.title) }
 
 // Format prints String for every verb.
-func (id *Identity) Format(s fmt.State, _ rune) { _, _ = io.WriteString(s, id.String()) }
+func (id Identity) Format(s fmt.State, _ rune) { _, _ = io.WriteString(s, id.String()) }
 
 // MarshalJSON refuses: an identity leaves memory through Save alone.
-func (*Identity) MarshalJSON() ([]byte, error) { return nil, key.ErrRedacted }
+func (Identity) MarshalJSON() ([]byte, error) { return nil, key.ErrRedacted }
 
 type identityFile struct {
 	Schema string           `json:"schema"`
