@@ -121,16 +121,19 @@ func (m *Machine) initiateRequest(dedicated []byte) ([]byte, error) {
 }
 
 // receiveAARE takes the answer to the AARQ. Everything in it but the user information is in clear and may be forged:
-// what does not fit ends the attempt.
+// what does not fit is refused, is never answered, and moves nothing.
 func (m *Machine) receiveAARE(b []byte) ([]byte, bool, error) {
 	e, err := apdu.ParseAARE(b)
 	if err != nil {
-		return nil, false, fmt.Errorf("%w: %w", ErrAnswer, err)
+		return nil, false, refuse("%w: %w", ErrAnswer, err)
 	}
 	if err := m.checkAARE(e); err != nil {
 		return nil, false, err
 	}
+	expected := m.peer
+	m.peer = e.RespondingTitle
 	if err := m.receiveInitiate(e.UserInformation); err != nil {
+		m.peer = expected
 		return nil, false, err
 	}
 	if m.session.cipher != nil {
@@ -155,17 +158,16 @@ func (m *Machine) checkAARE(e apdu.AARE) error {
 		return rejection(e)
 	}
 	if e.Context != m.context() {
-		return fmt.Errorf("%w: aare: want context %s, got %s", ErrAnswer, m.context(), e.Context)
+		return refuse("%w: aare: want context %s, got %s", ErrAnswer, m.context(), e.Context)
 	}
 	hls := m.cfg.Mechanism.HLS()
 	if wants := e.Diagnostic == apdu.DiagnosticAuthenticationRequired; wants && !hls {
 		return rejection(e)
 	}
 	if hls && (!e.Authentication || e.Mechanism != m.cfg.Mechanism) {
-		return fmt.Errorf("%w: aare: want mechanism %s, got %s", ErrAnswer, m.cfg.Mechanism, e.Mechanism)
+		return refuse("%w: aare: want mechanism %s, got %s", ErrAnswer, m.cfg.Mechanism, e.Mechanism)
 	}
 	if !m.cfg.keyed() {
-		m.peer = e.RespondingTitle
 		return nil
 	}
 	return m.checkPeer(e)
@@ -185,13 +187,12 @@ func (m *Machine) checkPeer(e apdu.AARE) error {
 		challenge = make([]byte, security.ChallengeSize) // none was exchanged; only the titles are checked
 	}
 	if e.RespondingTitle.IsZero() {
-		return fmt.Errorf("%w: aare: no system title", ErrAnswer)
+		return refuse("%w: aare: no system title", ErrAnswer)
 	}
 	err := security.CheckPeer(m.challenge, challenge, m.cfg.Title, e.RespondingTitle, m.cfg.PeerTitle)
 	if err != nil {
-		return fmt.Errorf("client: aare: %w", err)
+		return refuse("aare: %w", err)
 	}
-	m.peer = e.RespondingTitle
 	return nil
 }
 
@@ -212,26 +213,17 @@ func (m *Machine) receiveInitiate(info []byte) error {
 	return nil
 }
 
-// openInitiate verifies an InitiateResponse, in an AARE or in an RLRE.
+// openInitiate verifies an InitiateResponse.
 func (m *Machine) openInitiate(info []byte) (apdu.InitiateResponse, error) {
 	plain, err := m.open(info, m.initiateForm(), apdu.TagInitiateResponse)
 	if err != nil {
-		// In here a refusal is final: an association is not opened on a second thought.
-		return apdu.InitiateResponse{}, fmt.Errorf("client: initiate-response: %w", final(err))
+		return apdu.InitiateResponse{}, fmt.Errorf("initiate-response: %w", err)
 	}
 	p, err := apdu.ParseInitiateResponse(plain)
 	if err != nil {
 		return p, fmt.Errorf("%w: %w", ErrAnswer, err)
 	}
 	return p, nil
-}
-
-// final makes an error of a refusal that ends the operation.
-func final(err error) error {
-	if r, ok := err.(refusal); ok { //nolint:errorlint // open returns refusals unwrapped
-		return r.error
-	}
-	return err
 }
 
 // prove returns pass 3 of HLS: f(challenge of the server) as the parameter of reply_to_HLS_authentication. The

@@ -11,9 +11,6 @@ import (
 	"github.com/meterseal/meterseal/dlms/link"
 )
 
-// maxDropped is how many notifications and late answers are passed over in one exchange.
-const maxDropped = 64
-
 // Association is an open association over a link. Calls block, one at a time; it is safe for concurrent use. The
 // link stays the caller's, who closes it.
 type Association struct {
@@ -43,7 +40,10 @@ func Open(ctx context.Context, conn link.Conn, cfg Config) (*Association, error)
 	}
 	if err := a.exchange(ctx, q); err != nil {
 		m.Abandon()
-		return nil, err
+		if a.broken != nil { // there was no association to break
+			err = a.broken
+		}
+		return nil, fmt.Errorf("associate: %w", err)
 	}
 	return a, nil
 }
@@ -217,39 +217,15 @@ func (a *Association) try(ctx context.Context, q []byte) (answer, error) {
 	if err := a.conn.Send(ctx, q); err != nil {
 		return answer{}, err
 	}
-	var refused error
-	for drops, refusals := 0, 0; ; {
-		b, err := a.conn.Receive(ctx)
+	w := waiting{Association: a}
+	defer w.stop()
+	for {
+		b, err := a.conn.Receive(w.context(ctx))
 		if err != nil {
-			return answer{}, cause(ctx, err, refused)
+			return w.over(ctx, err)
 		}
-		next, done, err := a.machine.Receive(b)
-		switch {
-		case done || err == nil && next != nil:
-			return answer{next: next, done: done, err: err}, nil
-		case err == nil:
-			drops++
-		default:
-			refused = err
-			refusals++
-		}
-		if refusals > a.cfg.Tolerate {
-			return answer{}, refused
-		}
-		if drops > maxDropped {
-			return answer{}, fmt.Errorf("%w: %d notifications and late answers, and none to the request", ErrAnswer, drops)
+		if got, ok, err := w.take(b); ok || err != nil {
+			return got, err
 		}
 	}
-}
-
-// cause says why waiting ended. A link may report a deadline in words of its own; and what was refused meanwhile is
-// the best hint at what is wrong.
-func cause(ctx context.Context, err, refused error) error {
-	if why := context.Cause(ctx); why != nil && !errors.Is(err, why) {
-		err = fmt.Errorf("%w: %w", why, err)
-	}
-	if refused != nil {
-		return fmt.Errorf("%w, after an answer was refused: %w", err, refused)
-	}
-	return err
 }

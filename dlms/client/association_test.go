@@ -174,6 +174,50 @@ func TestAForgedAnswerIsDroppedWithinTheToleranceAndBreaksBeyondIt(t *testing.T)
 	}
 }
 
+func TestAForgedExceptionIsOverruledByAnAnswerThatVerifies(t *testing.T) {
+	forged := []byte{0xD8, 1, 1}
+	synctest.Test(t, func(t *testing.T) {
+		m := newMeter(t)
+		cfg := m.linky()
+		cfg.Tolerate, cfg.Timeout = 1, 8*time.Second
+		a, _ := m.associated(cfg)
+		m.onAnswer = func(b []byte) [][]byte { return [][]byte{forged, forged, b} }
+		if _, err := a.Get(context.Background(), clockRef); err != nil {
+			t.Errorf("before the honest answer: %v", err)
+		}
+		start := time.Now()
+		m.onAnswer = func([]byte) [][]byte { return [][]byte{forged} }
+		if _, err := a.Get(context.Background(), clockRef); !errors.As(err, new(*ExceptionError)) || errors.Is(err, ErrBroken) {
+			t.Errorf("alone: %v", err)
+		}
+		if waited := time.Since(start); waited != 2*time.Second {
+			t.Errorf("waited %s", waited)
+		}
+		m.onAnswer = nil
+		if _, err := a.Get(context.Background(), clockRef); err != nil {
+			t.Errorf("afterwards: %v", err)
+		}
+	})
+}
+
+func TestAForgedAAREIsPassedOverWithinTheTolerance(t *testing.T) {
+	m := newMeter(t)
+	cfg := m.linky()
+	cfg.Tolerate = 2
+	m.onAnswer = func(b []byte) [][]byte {
+		m.onAnswer = nil
+		e := must(apdu.ParseAARE(b))
+		e.UserInformation = plainInitiate()
+		wrongTitle := must(apdu.ParseAARE(b))
+		wrongTitle.RespondingTitle = ownTitle
+		return [][]byte{must(e.AppendBinary(nil)), must(wrongTitle.AppendBinary(nil)), b}
+	}
+	a, _ := m.associated(cfg)
+	if _, err := a.Get(context.Background(), clockRef); err != nil {
+		t.Error(err)
+	}
+}
+
 func TestAFloodOfNotificationsEndsTheWait(t *testing.T) {
 	m := newMeter(t)
 	a, _ := m.associated(m.linky())

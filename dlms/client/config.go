@@ -83,7 +83,8 @@ type Config struct {
 	// copy as a replay if they had the first: useful where requests are lost on the way. Association only.
 	Retries int
 	// Tolerate is how many answers that do not verify are dropped per request before giving up, for links on which
-	// a stranger can speak. Association only.
+	// a stranger can speak or answers come twice. A refusal in clear then ends an operation only when no answer that
+	// verifies follows it within a quarter of Timeout. Association only.
 	Tolerate int
 }
 

@@ -151,7 +151,7 @@ func (m *Machine) receiveService(b []byte) ([]byte, bool, error) {
 		return nil, false, nil
 	}
 	if err := m.refused(tag, plain); err != nil {
-		return nil, false, final(err)
+		return nil, false, authentic(err)
 	}
 	next, done, err := m.receivePlain(tag, plain)
 	if err != nil || next == nil {
@@ -159,6 +159,14 @@ func (m *Machine) receiveService(b []byte) ([]byte, bool, error) {
 	}
 	next, err = m.seal(next, m.services)
 	return next, false, err
+}
+
+// authentic makes an error of a refusal that has verified: it ends the operation.
+func authentic(err error) error {
+	if r, ok := err.(refusal); ok { //nolint:errorlint // refused does not wrap it
+		return r.error
+	}
+	return err
 }
 
 func (k opKind) response() apdu.Tag {
