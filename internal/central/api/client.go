@@ -92,7 +92,9 @@ func decode[A any](body io.ReadCloser) (a A, err error) {
 }
 
 // Status implements Backend.
-func (c *Client) Status(ctx context.Context) (Status, error) { return get[Status](ctx, c, "/v1/status") }
+func (c *Client) Status(ctx context.Context) (Status, error) {
+	return get[Status](ctx, c, "/v1/status")
+}
 
 // ImportShipment implements Backend.
 func (c *Client) ImportShipment(ctx context.Context, r io.Reader) (*shipment.Report, error) {

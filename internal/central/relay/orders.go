@@ -165,17 +165,35 @@ const (
 	BreakerArm  BreakerOp = "arm"
 )
 
-// Breaker opens or arms the breaker (class 70 methods 1 and 2).
-func (h *Hand) Breaker(ctx context.Context, meter dlms.SystemTitle, op BreakerOp) error {
+func (op BreakerOp) method() (dlms.MethodRef, error) {
 	m := dlms.MethodRef{Class: dlms.ClassDisconnectControl, Instance: breaker, Method: 1}
 	switch op {
 	case BreakerOpen:
 	case BreakerArm:
 		m.Method = 2
 	default:
-		return fmt.Errorf("breaker: want open or arm, got %q", op)
+		return m, fmt.Errorf("breaker: want open or arm, got %q", op)
+	}
+	return m, nil
+}
+
+// Breaker opens or arms the breaker (class 70 methods 1 and 2).
+func (h *Hand) Breaker(ctx context.Context, meter dlms.SystemTitle, op BreakerOp) error {
+	m, err := op.method()
+	if err != nil {
+		return err
 	}
 	return h.invoke(ctx, meter, "breaker "+string(op), m, dlms.Int8(0))
+}
+
+// BreakerThroughConcentrator orders the concentrator to do it in its own association, whatever the profile: a meter of
+// profile hardened refuses it.
+func (h *Hand) BreakerThroughConcentrator(ctx context.Context, meter dlms.SystemTitle, op BreakerOp) error {
+	m, err := op.method()
+	if err != nil {
+		return err
+	}
+	return h.Perform(ctx, meter, action(m, dlms.Int8(0)))
 }
 
 // BreakerStatus is the state of the breaker and its log, read in an association of the IS's own.

@@ -2,6 +2,7 @@ package vault
 
 import (
 	"context"
+	"crypto/cipher"
 	"crypto/rand"
 	"encoding/hex"
 	"errors"
@@ -14,6 +15,7 @@ import (
 	"time"
 
 	"github.com/meterseal/meterseal/dlms"
+	"github.com/meterseal/meterseal/dlms/key"
 	"github.com/meterseal/meterseal/dlms/security"
 	"github.com/meterseal/meterseal/internal/central/audit"
 	"github.com/meterseal/meterseal/internal/role"
@@ -53,6 +55,8 @@ type Options struct {
 	Rand io.Reader
 	// Log receives what an operator should know. Nothing by default.
 	Log *slog.Logger
+	// WrapAEAD, if set, stands between each key and its use, for a nonce oracle.
+	WrapAEAD func(cipher.AEAD, key.Fingerprint) cipher.AEAD
 }
 
 // JournalName is the name of the key journal where no path is given.
@@ -69,6 +73,8 @@ type Software struct {
 	rand    io.Reader
 	log     *slog.Logger
 
+	wrapAEAD func(cipher.AEAD, key.Fingerprint) cipher.AEAD
+
 	mu   sync.Mutex
 	uses map[useKey]*handle // one per key version and own title, for the life of the process
 }
@@ -80,7 +86,7 @@ var _ Vault = (*Software)(nil)
 func Open(ctx context.Context, dir string, root *Root, store Store, log *audit.Log, o Options) (*Software, error) {
 	v := &Software{
 		root: root, store: store, audit: log, block: o.Block, now: o.Now, rand: o.Rand, log: o.Log,
-		uses: map[useKey]*handle{},
+		uses: map[useKey]*handle{}, wrapAEAD: o.WrapAEAD,
 	}
 	if v.block == 0 {
 		v.block = 64

@@ -121,6 +121,9 @@ func (v *Software) use(row KeyRow, own dlms.SystemTitle, op string, h *handle) (
 	if err != nil {
 		return nil, err
 	}
+	if v.wrapAEAD != nil {
+		aead = v.wrapAEAD(aead, k.Fingerprint())
+	}
 	c, err := security.NewCipher(aead, key.Authentication{})
 	if err != nil {
 		return nil, err

@@ -1,0 +1,264 @@
+package audit_test
+
+import (
+	"bytes"
+	"context"
+	"crypto/ed25519"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"golang.org/x/mod/sumdb/tlog"
+
+	"github.com/meterseal/meterseal/dlms"
+	"github.com/meterseal/meterseal/internal/central/audit"
+	"github.com/meterseal/meterseal/internal/central/store"
+)
+
+var meter = dlms.SystemTitle{'M', 'S', 'L', 0, 0, 0, 0, 1}
+
+type world struct {
+	t      *testing.T
+	store  *store.Store
+	log    *audit.Log
+	signer *audit.Signer
+	key    audit.PublicKey
+}
+
+func newWorld(t *testing.T) *world {
+	t.Helper()
+	s, err := store.Open(t.Context(), t.TempDir(), store.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = s.Close() })
+	signer, err := audit.NewSigner("test-log", ed25519.NewKeyFromSeed(bytes.Repeat([]byte{5}, 32)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	key, err := audit.ParsePublicKey(signer.PublicKey())
+	if err != nil {
+		t.Fatal(err)
+	}
+	return &world{t, s, audit.New(s, audit.Options{Signer: signer}), signer, key}
+}
+
+func (w *world) append(n int) {
+	w.t.Helper()
+	entries := make([]audit.Entry, n)
+	for i := range entries {
+		entries[i] = audit.Entry{
+			Actor: "person:<ada> & co", Action: "test.done", Phase: audit.Done,
+			Subject: audit.Subject{Meter: meter}, Detail: map[string]string{"i": fmt.Sprint(i)},
+		}
+	}
+	if err := w.log.Append(w.t.Context(), entries...); err != nil {
+		w.t.Fatal(err)
+	}
+}
+
+func (w *world) export() []byte {
+	w.t.Helper()
+	var b bytes.Buffer
+	if _, err := w.log.Export(w.t.Context(), &b); err != nil {
+		w.t.Fatal(err)
+	}
+	return b.Bytes()
+}
+
+func (w *world) verify(export []byte, known ...tlog.Tree) (tlog.Tree, error) {
+	return audit.Verify(bytes.NewReader(export), audit.VerifyOptions{Trusted: w.key, Known: known})
+}
+
+func TestVerifyAcceptsEverySizeOfLogAndGrowth(t *testing.T) {
+	w := newWorld(t)
+	var known []tlog.Tree
+	for size := range int64(18) {
+		tree, err := w.verify(w.export(), known...)
+		if err != nil || tree.N != size {
+			t.Fatalf("size %d: got %d, %v", size, tree.N, err)
+		}
+		known = append(known, tree)
+		w.append(1)
+	}
+}
+
+func TestVerifyHandsOutEveryEntryInOrder(t *testing.T) {
+	w := newWorld(t)
+	w.append(5)
+	var seen []string
+	_, err := audit.Verify(bytes.NewReader(w.export()), audit.VerifyOptions{Trusted: w.key, Each: func(_ int64, e audit.Entry) error {
+		seen = append(seen, e.Detail["i"])
+		if e.Subject.Meter != meter || e.At.IsZero() || e.Actor != "person:<ada> & co" {
+			t.Errorf("got %+v", e)
+		}
+		return nil
+	}})
+	if err != nil || !slices.Equal(seen, []string{"0", "1", "2", "3", "4"}) {
+		t.Fatalf("got %v, %v", seen, err)
+	}
+}
+
+// TestLaw8VerifyFindsOneRecordChangedRemovedOrReordered spoils an export in every way that an insider might.
+func TestLaw8VerifyFindsOneRecordChangedRemovedOrReordered(t *testing.T) {
+	w := newWorld(t)
+	w.append(9)
+	good := strings.SplitAfter(string(w.export()), "\n")
+	good = good[:len(good)-1] // after the last line end
+	const third = 3           // the line of record 2
+	rehash := func(line string) string {
+		i, j := strings.Index(line, `"entry":`), len(line)-2
+		hash := tlog.RecordHash([]byte(line[i+len(`"entry":`) : j]))
+		k := strings.Index(line, `"hash":"`) + len(`"hash":"`)
+		return line[:k] + hash.String() + line[k+len(hash.String()):]
+	}
+	if rehash(good[third]) != good[third] {
+		t.Fatal("the test does not understand the export")
+	}
+	changed := strings.Replace(good[third], `"i":"2"`, `"i":"7"`, 1)
+	for name, c := range map[string]struct {
+		lines []string
+		want  string
+	}{
+		"changed":            {replace(good, third, changed), "record 2 was changed"},
+		"changed, rehashed":  {replace(good, third, rehash(changed)), "another content"},
+		"removed":            {slices.Delete(slices.Clone(good), third, third+1), "record 3 stands where record 2 belongs"},
+		"reordered":          {replace(replace(good, third, good[third+1]), third+1, good[third]), "stands where"},
+		"last removed":       {slices.Delete(slices.Clone(good), len(good)-2, len(good)-1), "tampered"},
+		"added":              {slices.Insert(slices.Clone(good), third, good[third]), "stands where"},
+		"size in the head":   {replace(good, 0, strings.Replace(good[0], `"size":9`, `"size":8`, 1)), "tampered"},
+		"checkpoint altered": {replace(good, len(good)-1, strings.Replace(good[len(good)-1], `\n9\n`, `\n8\n`, 1)), "tampered"},
+		"checkpoint gone":    {good[:len(good)-1], "ends too early"},
+		"more at the end":    {append(slices.Clone(good), "x\n"), "something follows"},
+		"empty":              {nil, "ends too early"},
+		"a long line":        {replace(good, third, strings.Repeat("x", 1<<20)+"\n"), "longer than"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			_, err := w.verify([]byte(strings.Join(c.lines, "")))
+			if !errors.Is(err, audit.ErrTampered) || !strings.Contains(err.Error(), c.want) {
+				t.Fatalf("want ErrTampered with %q, got %v", c.want, err)
+			}
+		})
+	}
+}
+
+func replace(lines []string, i int, line string) []string {
+	out := slices.Clone(lines)
+	out[i] = line
+	return out
+}
+
+func TestVerifyTrustsNoKeyButTheReadersOwn(t *testing.T) {
+	w := newWorld(t)
+	w.append(1)
+	other, err := audit.NewSigner("test-log", ed25519.NewKeyFromSeed(bytes.Repeat([]byte{6}, 32)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if w.key, err = audit.ParsePublicKey(other.PublicKey()); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := w.verify(w.export()); !errors.Is(err, audit.ErrTampered) {
+		t.Fatalf("want ErrTampered, got %v", err)
+	}
+}
+
+// TestLaw8VerifyFindsALogThatWasCutAndSignedAgain gives an insider the signing key as well.
+func TestLaw8VerifyFindsALogThatWasCutAndSignedAgain(t *testing.T) {
+	w := newWorld(t)
+	w.append(7)
+	known, err := w.verify(w.export())
+	if err != nil {
+		t.Fatal(err)
+	}
+	forged := newWorld(t)
+	forged.append(3)
+	if _, err := forged.verify(forged.export(), known); !errors.Is(err, audit.ErrTampered) {
+		t.Fatalf("shorter: want ErrTampered, got %v", err)
+	}
+	forged.append(8)
+	if _, err := forged.verify(forged.export(), known); !errors.Is(err, audit.ErrTampered) {
+		t.Fatalf("other beginning: want ErrTampered, got %v", err)
+	}
+}
+
+func TestAppendIsPartOfTheCallersCommit(t *testing.T) {
+	w := newWorld(t)
+	boom := errors.New("boom")
+	err := w.store.Update(t.Context(), func(ctx context.Context) error {
+		if err := w.log.Append(ctx, audit.Entry{Actor: "a", Action: "b", Phase: audit.Intent}); err != nil {
+			return err
+		}
+		return boom
+	})
+	if !errors.Is(err, boom) {
+		t.Fatal(err)
+	}
+	if rows, err := w.log.List(t.Context(), audit.Filter{}); err != nil || len(rows) != 0 {
+		t.Fatalf("want no entry, got %v, %v", rows, err)
+	}
+}
+
+func TestAppendRefusesAnEntryThatSaysTooLittleOrTooMuch(t *testing.T) {
+	w := newWorld(t)
+	for name, e := range map[string]audit.Entry{
+		"no actor":  {Action: "b", Phase: audit.Done},
+		"no action": {Actor: "a", Phase: audit.Done},
+		"no phase":  {Actor: "a", Action: "b"},
+		"too long":  {Actor: "a", Action: "b", Phase: audit.Done, Outcome: strings.Repeat("x", audit.MaxEntry)},
+	} {
+		if err := w.log.Append(t.Context(), e); err == nil {
+			t.Errorf("%s: accepted", name)
+		}
+	}
+}
+
+func TestListFindsEntriesOfOneMeterNewestFirst(t *testing.T) {
+	w := newWorld(t)
+	w.append(3)
+	if err := w.log.Append(t.Context(), audit.Entry{Actor: "a", Action: "other", Phase: audit.Done}); err != nil {
+		t.Fatal(err)
+	}
+	rows, err := w.log.List(t.Context(), audit.Filter{Meter: meter, Newest: true, Limit: 2})
+	if err != nil || len(rows) != 2 || rows[0].ID != 3 || rows[1].ID != 2 {
+		t.Fatalf("got %v, %v", rows, err)
+	}
+	rows, err = w.log.List(t.Context(), audit.Filter{After: 2})
+	if err != nil || len(rows) != 2 || rows[1].Action != "other" || !rows[1].Meter.IsZero() {
+		t.Fatalf("got %v, %v", rows, err)
+	}
+}
+
+func TestRunNumbersEntriesUntilItIsToldToStop(t *testing.T) {
+	w := newWorld(t)
+	l := audit.New(w.store, audit.Options{Signer: w.signer, Interval: time.Millisecond})
+	ctx, stop := context.WithCancel(t.Context())
+	done := make(chan error)
+	go func() { done <- l.Run(ctx) }()
+	w.append(3)
+	for size := int64(0); size < 3; {
+		msg, err := l.Checkpoint(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		tree, err := audit.OpenCheckpoint(msg, w.key)
+		if err != nil {
+			t.Fatal(err)
+		}
+		size = tree.N
+	}
+	stop()
+	if err := <-done; err != nil {
+		t.Fatal(err)
+	}
+}
+
+func TestExportWithoutASigningKeyIsRefused(t *testing.T) {
+	w := newWorld(t)
+	if _, err := audit.New(w.store, audit.Options{}).Export(t.Context(), new(bytes.Buffer)); !errors.Is(err, audit.ErrNoSigner) {
+		t.Fatalf("want ErrNoSigner, got %v", err)
+	}
+}

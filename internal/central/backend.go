@@ -1,0 +1,400 @@
+package central
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"sync"
+	"time"
+
+	"github.com/meterseal/meterseal/dlms"
+	"github.com/meterseal/meterseal/dlms/client"
+	"github.com/meterseal/meterseal/internal/bus"
+	"github.com/meterseal/meterseal/internal/central/api"
+	"github.com/meterseal/meterseal/internal/central/collect"
+	"github.com/meterseal/meterseal/internal/central/fleet"
+	"github.com/meterseal/meterseal/internal/central/relay"
+	"github.com/meterseal/meterseal/internal/central/rotation"
+	"github.com/meterseal/meterseal/internal/enrol"
+	"github.com/meterseal/meterseal/internal/role"
+	"github.com/meterseal/meterseal/internal/shipment"
+)
+
+// loadCurve is the channel that is collected: A+.
+var loadCurve = dlms.OBIS{1, 1, 99, 1, 0, 255}
+
+// Status implements api.Backend.
+func (is *IS) Status(ctx context.Context) (s api.Status, err error) {
+	s = api.Status{SystemTitle: is.own, VaultRecipient: is.vault.Recipient(), BusURL: is.server.URL(), Time: is.deps.Now()}
+	meters, err := is.fleet.Meters(ctx)
+	if err != nil {
+		return s, err
+	}
+	for _, m := range meters {
+		s.Meters = append(s.Meters, api.MeterStatus{
+			Meter: m.Title, Profile: m.Profile, Maker: m.Maker, Concentrator: m.Concentrator, State: m.State,
+		})
+	}
+	devices, err := is.fleet.Devices(ctx)
+	if err != nil {
+		return s, err
+	}
+	for _, d := range devices {
+		if d.Kind == string(enrol.Concentrator) {
+			s.Concentrators = append(s.Concentrators, d.Title)
+		} else {
+			s.Terminals = append(s.Terminals, d.Title)
+		}
+	}
+	stats := is.bus.Stats()
+	s.BusBytesIn, s.BusBytesOut = stats.BytesIn, stats.BytesOut
+	s.OpenChanges, _, err = is.store.Changes().Open(ctx)
+	return s, err
+}
+
+// ImportShipment implements api.Backend.
+func (is *IS) ImportShipment(ctx context.Context, r io.Reader) (*shipment.Report, error) {
+	return is.vault.ImportShipment(ctx, actorOwner, r)
+}
+
+// Enrol implements api.Backend.
+func (is *IS) Enrol(ctx context.Context, e api.Enrolment) error {
+	if err := is.vault.EnrolDevice(ctx, actorOwner, e.File, e.Fingerprint); err != nil {
+		return err
+	}
+	if e.File.Kind != enrol.Concentrator {
+		return nil
+	}
+	return is.server.AddUser(bus.User{Title: e.File.Title, NKeyPublic: e.File.NKeyPublic})
+}
+
+// Assign implements api.Backend.
+func (is *IS) Assign(ctx context.Context, a api.Assignment) error {
+	return is.fleet.Assign(ctx, actorOwner, a.Concentrator, a.Meters)
+}
+
+// Associate implements api.Backend.
+func (is *IS) Associate(ctx context.Context, d dlms.SystemTitle) (bus.StatusResult, error) {
+	reply, err := is.order(ctx, d, bus.Order{Status: &bus.Status{Associate: true}})
+	if err != nil || reply.Status == nil {
+		return bus.StatusResult{}, err
+	}
+	return *reply.Status, nil
+}
+
+// Collect implements api.Backend.
+func (is *IS) Collect(ctx context.Context, day string) (c api.Collected, err error) {
+	if _, err := time.Parse(time.DateOnly, day); err != nil {
+		return c, fmt.Errorf("day: want YYYY-MM-DD, got %q", day)
+	}
+	c.Day = day
+	devices, err := is.fleet.Of(ctx, string(enrol.Concentrator))
+	if err != nil {
+		return c, err
+	}
+	var mu sync.Mutex
+	var wg sync.WaitGroup
+	for _, d := range devices {
+		wg.Go(func() {
+			asked, failed, e := is.collectFrom(ctx, d.Title, day)
+			mu.Lock()
+			defer mu.Unlock()
+			c.Asked += asked
+			c.Failed = append(c.Failed, failed...)
+			err = errors.Join(err, e)
+		})
+	}
+	wg.Wait()
+	if err == nil {
+		err = is.awaitReadings(ctx, &c)
+	}
+	return c, err
+}
+
+func (is *IS) collectFrom(ctx context.Context, d dlms.SystemTitle, day string) (asked int, failed []bus.MeterFault, err error) {
+	missing, err := is.store.Readings().Missing(ctx, d, day, loadCurve)
+	if err != nil || len(missing) == 0 {
+		return 0, nil, err
+	}
+	reply, err := is.order(ctx, d, bus.Order{Collect: &bus.Collect{Meters: missing, Day: day}})
+	if err == nil && reply.Collect != nil {
+		failed = reply.Collect.Failed
+	}
+	return len(missing), failed, err
+}
+
+// readingsWait is how long the concentrators' spools may take to be delivered after an order.
+const readingsWait = 15 * time.Second
+
+// awaitReadings waits until what was read has come: concentrators deliver by themselves.
+func (is *IS) awaitReadings(ctx context.Context, c *api.Collected) error {
+	meters, err := is.fleet.Meters(ctx)
+	if err != nil {
+		return err
+	}
+	deadline := time.Now().Add(readingsWait)
+	for {
+		if c.Stored, c.Values, err = is.store.Readings().Stored(ctx, c.Day, loadCurve); err != nil {
+			return err
+		}
+		if c.Stored+len(c.Failed) >= len(meters) || time.Now().After(deadline) {
+			return nil
+		}
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-time.After(50 * time.Millisecond):
+		}
+	}
+}
+
+// Readings implements api.Backend.
+func (is *IS) Readings(ctx context.Context, meter dlms.SystemTitle, day string) (collect.Day, error) {
+	return is.collector.Read(ctx, meter, day, loadCurve)
+}
+
+// Sightings implements api.Backend.
+func (is *IS) Sightings(ctx context.Context) ([]collect.Sighting, error) {
+	return is.store.Readings().Sightings(ctx)
+}
+
+// rolesOf lists the roles that a meter's profile has, of those asked for.
+func rolesOf(m fleet.Meter, asked []role.Role) (out []role.Role) {
+	if len(asked) == 0 {
+		asked = role.Associations()
+	}
+	for _, r := range asked {
+		if r != role.CCIS || m.EndToEnd() {
+			out = append(out, r)
+		}
+	}
+	return out
+}
+
+// Rotate implements api.Backend.
+func (is *IS) Rotate(ctx context.Context, q api.Rotation) (a api.Asked, err error) {
+	a.Reason = q.Reason
+	if q.Reason == "" {
+		return a, errors.New("rotate: want a reason, for the record")
+	}
+	before := map[rotation.MeterRole]bool{}
+	if q.Once {
+		done, err := is.store.Changes().ByReason(ctx, q.Reason)
+		if err != nil {
+			return a, err
+		}
+		for _, c := range done {
+			before[rotation.MeterRole{Meter: c.Meter, Role: c.Role}] = true
+		}
+	}
+	meters, err := is.selected(ctx, q)
+	if err != nil {
+		return a, err
+	}
+	var changes []rotation.Change
+	for _, m := range meters {
+		for _, r := range rolesOf(m, q.Roles) {
+			a.Selected++
+			if !before[rotation.MeterRole{Meter: m.Title, Role: r}] {
+				changes = append(changes, rotation.Change{Meter: m.Title, Concentrator: m.Concentrator, Role: r, Reason: q.Reason})
+			}
+		}
+	}
+	if len(changes) > 0 {
+		a.Asked, err = is.reconciler.Ask(ctx, changes)
+	}
+	return a, err
+}
+
+func (is *IS) selected(ctx context.Context, q api.Rotation) (out []fleet.Meter, err error) {
+	if len(q.Meters) > 0 {
+		for _, t := range q.Meters {
+			m, err := is.fleet.Find(ctx, t)
+			if err != nil {
+				return nil, err
+			}
+			if m.Concentrator.IsZero() {
+				return nil, fmt.Errorf("meter %s is under no concentrator: assign it to one", t)
+			}
+			out = append(out, m)
+		}
+		return out, nil
+	}
+	all, err := is.fleet.Meters(ctx)
+	for _, m := range all {
+		if !m.Concentrator.IsZero() && (q.Concentrator.IsZero() || m.Concentrator == q.Concentrator) {
+			out = append(out, m)
+		}
+	}
+	return out, err
+}
+
+// Changes implements api.Backend.
+func (is *IS) Changes(ctx context.Context, reason string) ([]rotation.Change, error) {
+	return is.store.Changes().ByReason(ctx, reason)
+}
+
+// Breaker implements api.Backend.
+func (is *IS) Breaker(ctx context.Context, b api.Breaker) error {
+	switch b.Through {
+	case "":
+		return is.hand.Breaker(ctx, b.Meter, relay.BreakerOp(b.Op))
+	case "concentrator":
+		return is.hand.BreakerThroughConcentrator(ctx, b.Meter, relay.BreakerOp(b.Op))
+	}
+	return fmt.Errorf("breaker: through: want nothing or \"concentrator\", got %q", b.Through)
+}
+
+// BreakerStatus implements api.Backend.
+func (is *IS) BreakerStatus(ctx context.Context, meter dlms.SystemTitle) (api.BreakerStatus, error) {
+	s, err := is.hand.BreakerStatus(ctx, meter)
+	out := api.BreakerStatus{State: s.State}
+	for _, e := range s.Events {
+		out.Events = append(out.Events, api.Event(e))
+	}
+	return out, err
+}
+
+// SetClock implements api.Backend.
+func (is *IS) SetClock(ctx context.Context, meter dlms.SystemTitle) error {
+	return is.hand.SetClock(ctx, meter, *is.cfg.UTCOffset)
+}
+
+// BroadcastClock implements api.Backend.
+func (is *IS) BroadcastClock(ctx context.Context, d dlms.SystemTitle) (bus.BroadcastResult, error) {
+	reply, err := is.order(ctx, d, bus.Order{Broadcast: &bus.Broadcast{Clock: true}})
+	if err != nil || reply.Broadcast == nil {
+		return bus.BroadcastResult{}, err
+	}
+	return *reply.Broadcast, nil
+}
+
+// RollCall implements api.Backend.
+func (is *IS) RollCall(ctx context.Context) (r api.RollCall, err error) {
+	meters, err := is.fleet.Meters(ctx)
+	if err != nil {
+		return r, err
+	}
+	var mu sync.Mutex
+	var wg sync.WaitGroup
+	sem := make(chan struct{}, 8)
+	for _, m := range meters {
+		sem <- struct{}{}
+		wg.Go(func() {
+			defer func() { <-sem }()
+			e := is.hand.With(ctx, m.Title, "roll call", func(context.Context, *client.Association) error { return nil })
+			mu.Lock()
+			defer mu.Unlock()
+			if e == nil {
+				r.Answered++
+				return
+			}
+			r.Missing = append(r.Missing, m.Title)
+			is.deps.Log.Warn("meter did not answer the roll call", "meter", m.Title.String(), "error", e)
+		})
+	}
+	wg.Wait()
+	return r, nil
+}
+
+// Keys implements api.Backend.
+func (is *IS) Keys(ctx context.Context, meter dlms.SystemTitle) ([]api.Key, error) {
+	infos, err := is.vault.History(ctx, meter)
+	if err != nil {
+		return nil, err
+	}
+	out := make([]api.Key, len(infos))
+	for i, in := range infos {
+		out[i] = api.Key{
+			KeyRef: in.Ref, State: string(in.State), CheckValue: in.CheckValue.String(), CreatedAt: in.CreatedAt,
+			SentAt: in.SentAt, ActiveAt: in.ActiveAt, EndedAt: in.EndedAt,
+		}
+		holders, err := is.store.Holders(ctx, in.Ref)
+		if err != nil {
+			return nil, err
+		}
+		for _, h := range holders {
+			out[i].Holders = append(out[i].Holders, h.String())
+		}
+	}
+	return out, nil
+}
+
+// ExportAudit implements api.Backend.
+func (is *IS) ExportAudit(ctx context.Context, w io.Writer) error {
+	_, err := is.audit.Export(ctx, w)
+	return err
+}
+
+// Grant implements api.Backend.
+func (is *IS) Grant(ctx context.Context, q api.GrantRequest) (enrol.Grant, error) {
+	g, err := is.fleet.Grant(ctx, actorOwner, fleet.Grant{
+		Terminal: q.Terminal, Meters: q.Meters, NotBefore: q.NotBefore, NotAfter: q.NotAfter,
+	})
+	if err != nil {
+		return enrol.Grant{}, err
+	}
+	return is.vault.SealGrant(ctx, actorOwner, g.ID)
+}
+
+// EndGrant implements api.Backend.
+func (is *IS) EndGrant(ctx context.Context, id string) (api.Asked, error) {
+	live, err := is.fleet.Grants(ctx, fleet.GrantLive)
+	if err != nil {
+		return api.Asked{}, err
+	}
+	for _, g := range live {
+		if g.ID == id {
+			return is.end(ctx, g)
+		}
+	}
+	return api.Asked{}, fmt.Errorf("%w grant %s, or it has ended", fleet.ErrUnknown, id)
+}
+
+func grantReason(g fleet.Grant) string { return "grant " + g.ID + " ended" }
+
+// end ends a grant and asks for the keys. Between the two a crash is mended by settleGrants.
+func (is *IS) end(ctx context.Context, g fleet.Grant) (api.Asked, error) {
+	if err := is.fleet.End(ctx, actorOwner, g); err != nil {
+		return api.Asked{}, err
+	}
+	return is.Rotate(ctx, api.Rotation{Meters: g.Meters, Roles: []role.Role{role.CCLOCALE}, Reason: grantReason(g), Once: true})
+}
+
+// settleGrants ends what is over, asks again where a change was not asked for, and closes what is proven.
+func (is *IS) settleGrants(ctx context.Context) error {
+	ended, err := is.fleet.GrantsEnded(ctx, actorIS)
+	if err != nil {
+		return err
+	}
+	for _, g := range ended {
+		if err := is.settle(ctx, g); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// settle closes an ended grant when every meter of it has proven a CC_LOCALE made after its end. A change that was
+// under way when the grant ended does not count: the grant may hold the very key it brings in.
+func (is *IS) settle(ctx context.Context, g fleet.Grant) error {
+	a, err := is.Rotate(ctx, api.Rotation{Meters: g.Meters, Roles: []role.Role{role.CCLOCALE}, Reason: grantReason(g), Once: true})
+	if err != nil || a.Asked > 0 {
+		return err
+	}
+	changes, err := is.store.Changes().ByReason(ctx, grantReason(g))
+	if err != nil {
+		return err
+	}
+	done := 0
+	for _, c := range changes {
+		if c.Step == rotation.StepDone {
+			done++
+		}
+	}
+	if done < len(g.Meters) {
+		return nil
+	}
+	return is.fleet.Close(ctx, actorOwner, g)
+}

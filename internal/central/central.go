@@ -1,0 +1,181 @@
+package central
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"path/filepath"
+	"sync"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/meterseal/meterseal/dlms"
+	"github.com/meterseal/meterseal/internal/bus"
+	"github.com/meterseal/meterseal/internal/central/api"
+	"github.com/meterseal/meterseal/internal/central/audit"
+	"github.com/meterseal/meterseal/internal/central/collect"
+	"github.com/meterseal/meterseal/internal/central/fleet"
+	"github.com/meterseal/meterseal/internal/central/relay"
+	"github.com/meterseal/meterseal/internal/central/rotation"
+	"github.com/meterseal/meterseal/internal/central/store"
+	"github.com/meterseal/meterseal/internal/central/vault"
+	"github.com/meterseal/meterseal/internal/enrol"
+)
+
+// Actors of the audit log. People are named by the API's authentication, which knows only the owner so far.
+const (
+	actorOwner    audit.Actor = "person:owner"
+	actorRotation audit.Actor = "system:rotation"
+	actorIS       audit.Actor = "system:is"
+)
+
+// IS is one running central system; it is an api.Backend.
+type IS struct {
+	cfg  Config
+	deps Deps
+	own  dlms.SystemTitle
+
+	store      *store.Store
+	audit      *audit.Log
+	vault      *vault.Software
+	fleet      *fleet.Fleet
+	collector  *collect.Collector
+	hand       *relay.Hand
+	reconciler *rotation.Reconciler
+	server     *bus.Server
+	bus        *bus.IS
+
+	provisioning sync.Mutex
+}
+
+var _ api.Backend = (*IS)(nil)
+
+// Open opens a central system that Init has made. Run serves it, Close gives everything up.
+func Open(ctx context.Context, cfg Config, deps Deps) (is *IS, err error) {
+	if deps.Log == nil {
+		deps.Log = slog.New(slog.DiscardHandler)
+	}
+	is = &IS{cfg: cfg, deps: deps}
+	if is.own, err = is.cfg.complete(); err != nil {
+		return nil, err
+	}
+	for _, open := range []func(context.Context) error{is.openVault, is.openBus} {
+		if err := open(ctx); err != nil {
+			return nil, errors.Join(err, is.Close())
+		}
+	}
+	is.wire()
+	return is, nil
+}
+
+func (is *IS) openVault(ctx context.Context) error {
+	pass, err := is.cfg.passphrase()
+	if err != nil {
+		return err
+	}
+	if is.store, err = store.Open(ctx, is.cfg.Data, store.Options{Log: is.deps.Log}); err != nil {
+		return err
+	}
+	root, err := vault.Unseal(is.cfg.Data, pass)
+	if err != nil {
+		return err
+	}
+	is.audit = audit.New(is.store, audit.Options{Signer: root.Signer(), Now: is.deps.Now, Log: is.deps.Log})
+	is.fleet = fleet.New(is.store, is.audit, is.deps.Now, is.deps.Rand)
+	if err := is.fleet.RegisterNode(ctx, actorIS, is.own); err != nil {
+		return fmt.Errorf("system title of this node: %w", err)
+	}
+	is.vault, err = vault.Open(ctx, is.cfg.Data, root, is.store, is.audit, vault.Options{
+		Journal: is.cfg.Journal, Now: is.deps.Now, Rand: is.deps.Rand, Log: is.deps.Log, WrapAEAD: is.deps.WrapAEAD,
+	})
+	return err
+}
+
+func (is *IS) openBus(ctx context.Context) error {
+	known, err := is.fleet.Of(ctx, string(enrol.Concentrator))
+	if err != nil {
+		return err
+	}
+	users := make([]bus.User, 0, len(known))
+	for _, d := range known {
+		if d.State == "enrolled" {
+			users = append(users, bus.User{Title: d.Title, NKeyPublic: d.NKeyPublic})
+		}
+	}
+	is.server, err = bus.NewServer(bus.ServerConfig{
+		Listen: is.cfg.Listen, TLSDir: is.cfg.tlsDir(), Users: users, Rand: is.deps.Rand, Log: is.deps.Log,
+	})
+	if err != nil {
+		return err
+	}
+	if err := is.server.Start(); err != nil {
+		return err
+	}
+	is.bus, err = bus.NewIS(is.server, bus.ISConfig{Now: is.deps.Now, Rand: is.deps.Rand, Log: is.deps.Log})
+	return err
+}
+
+func (is *IS) wire() {
+	is.collector = collect.New(is.store.Readings(), is.deps.Now, is.deps.Log)
+	is.hand = relay.NewHand(relay.Config{
+		Bus: is.bus, Vault: is.vault, Locate: is.locate, Own: is.own, Actor: actorIS, Rand: is.deps.Rand,
+		Now: is.deps.Now, Log: is.deps.Log, WrapAEAD: is.deps.WrapAEAD,
+	})
+	is.reconciler = rotation.New(rotation.Config{
+		Store: is.store.Changes(), Vault: keys{is.vault}, Provisioner: provisioner{is}, Hand: is.hand, Now: is.deps.Now,
+		Log: is.deps.Log, RetryMin: is.cfg.RetryMin, RetryMax: is.cfg.RetryMax,
+	})
+}
+
+func (is *IS) locate(ctx context.Context, meter dlms.SystemTitle) (relay.Place, error) {
+	m, err := is.fleet.Find(ctx, meter)
+	if err != nil {
+		return relay.Place{}, err
+	}
+	if m.Concentrator.IsZero() {
+		return relay.Place{}, fmt.Errorf("meter %s is under no concentrator: assign it to one", meter)
+	}
+	return relay.Place{Concentrator: m.Concentrator, EndToEnd: m.EndToEnd()}, nil
+}
+
+// Run serves concentrators, the API and the due work until ctx ends.
+func (is *IS) Run(ctx context.Context) error {
+	if err := is.bus.HandleUp(is.up); err != nil {
+		return err
+	}
+	g, ctx := errgroup.WithContext(ctx)
+	g.Go(func() error { return is.reconciler.Run(ctx) })
+	g.Go(func() error { return is.audit.Run(ctx) })
+	g.Go(func() error { return is.watchGrants(ctx) })
+	g.Go(func() error {
+		return api.Serve(ctx, filepath.Join(is.cfg.Data, api.SocketName), is, is.deps.Log)
+	})
+	is.deps.Log.Info("central system is up", "bus", is.server.URL(), "system_title", is.own.String())
+	return g.Wait()
+}
+
+// Close gives up bus, vault and store, in this order: nothing may use a key once its journal is closed.
+func (is *IS) Close() error {
+	if is.bus != nil {
+		is.bus.Close()
+	}
+	if is.server != nil {
+		is.server.Close()
+	}
+	var err error
+	if is.vault != nil {
+		err = is.vault.Close()
+	}
+	if is.store != nil {
+		err = errors.Join(err, is.store.Close())
+	}
+	return err
+}
+
+// URL is where concentrators reach the bus.
+func (is *IS) URL() string { return is.server.URL() }
+
+// grantInterval is how often grants are looked at.
+const grantInterval = 2 * time.Second

@@ -1,0 +1,118 @@
+// Package central is the central system (IS): it wires vault, store, bus, rotation and collection together and is what
+// the API works.
+package central
+
+import (
+	"bytes"
+	"context"
+	"crypto/cipher"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"time"
+
+	"github.com/meterseal/meterseal/dlms"
+	"github.com/meterseal/meterseal/dlms/key"
+	"github.com/meterseal/meterseal/internal/bus"
+	"github.com/meterseal/meterseal/internal/central/vault"
+)
+
+// Config is the configuration file of the IS.
+type Config struct {
+	// Data is the data directory: database, root of the vault, certificates, socket.
+	Data string `yaml:"data"`
+	// Journal is the key journal, best on another disk; in the data directory when empty.
+	Journal string `yaml:"journal"`
+	// PassphraseFile holds the passphrase that seals the root. Without one the root file is in clear, 0600.
+	PassphraseFile string `yaml:"passphrase_file"`
+	// SystemTitle is this IS node's own, 16 hexadecimal digits.
+	SystemTitle string `yaml:"system_title"`
+	// Listen is where the bus listens for concentrators, "127.0.0.1:4222" by default; port 0 takes a free one.
+	Listen string `yaml:"listen"`
+	// Hosts are further names and addresses that concentrators reach the bus under, for its certificate.
+	Hosts []string `yaml:"hosts"`
+	// ClockOffset is added to the machine's clock, for a system that runs in another time.
+	ClockOffset time.Duration `yaml:"clock_offset"`
+	// UTCOffset is what meters' clocks show, less UTC: 1h by default.
+	UTCOffset *time.Duration `yaml:"utc_offset"`
+	// RetryMin and RetryMax bound the time between two tries of a key change: 2s and 10m by default.
+	RetryMin time.Duration `yaml:"retry_min"`
+	RetryMax time.Duration `yaml:"retry_max"`
+}
+
+// Deps are what the IS is given instead of taking it.
+type Deps struct {
+	Now  func() time.Time
+	Rand io.Reader
+	Log  *slog.Logger
+	// WrapAEAD lets a nonce oracle watch session keys. May be nil.
+	WrapAEAD func(cipher.AEAD, key.Fingerprint) cipher.AEAD
+}
+
+func (c *Config) complete() (own dlms.SystemTitle, err error) {
+	if c.Data == "" {
+		return own, errors.New("central: config: want data, the data directory")
+	}
+	if own, err = dlms.ParseSystemTitle(c.SystemTitle); err != nil {
+		return own, fmt.Errorf("central: config: system_title: %w", err)
+	}
+	if c.Listen == "" {
+		c.Listen = "127.0.0.1:4222"
+	}
+	if c.UTCOffset == nil {
+		hour := time.Hour
+		c.UTCOffset = &hour
+	}
+	return own, nil
+}
+
+func (c *Config) passphrase() ([]byte, error) {
+	if c.PassphraseFile == "" {
+		return nil, nil
+	}
+	b, err := os.ReadFile(filepath.Clean(c.PassphraseFile))
+	if err != nil {
+		return nil, fmt.Errorf("central: passphrase: %w", err)
+	}
+	if b = bytes.TrimRight(b, "\r\n"); len(b) == 0 {
+		return nil, fmt.Errorf("central: passphrase file %s is empty", c.PassphraseFile)
+	}
+	return b, nil
+}
+
+// tlsDir is where the certificates of the bus are.
+func (c *Config) tlsDir() string { return filepath.Join(c.Data, "tls") }
+
+// CAFile is the certificate that concentrators know the bus by.
+func (c *Config) CAFile() string { return filepath.Join(c.tlsDir(), bus.CAFile) }
+
+// Init makes the vault's root and the certificates of the bus, once. What is there is left as it is.
+func Init(_ context.Context, c Config, d Deps) (recipient string, err error) {
+	if _, err := c.complete(); err != nil {
+		return "", err
+	}
+	pass, err := c.passphrase()
+	if err != nil {
+		return "", err
+	}
+	if err := os.MkdirAll(c.Data, 0o700); err != nil {
+		return "", fmt.Errorf("central: %w", err)
+	}
+	root, err := vault.Init(c.Data, vault.InitOptions{Passphrase: pass, Rand: d.Rand})
+	if errors.Is(err, vault.ErrExists) {
+		root, err = vault.Unseal(c.Data, pass)
+	}
+	if err != nil {
+		return "", err
+	}
+	if _, err := os.Stat(c.CAFile()); errors.Is(err, fs.ErrNotExist) {
+		if err := bus.InitTLS(c.tlsDir(), d.Now(), d.Rand, c.Hosts...); err != nil {
+			return "", err
+		}
+	}
+	return root.Recipient(), nil
+}

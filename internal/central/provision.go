@@ -1,0 +1,207 @@
+package central
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/meterseal/meterseal/dlms"
+	"github.com/meterseal/meterseal/internal/bus"
+	"github.com/meterseal/meterseal/internal/central/api"
+	"github.com/meterseal/meterseal/internal/central/rotation"
+	"github.com/meterseal/meterseal/internal/central/vault"
+	"github.com/meterseal/meterseal/internal/keylog"
+	"github.com/meterseal/meterseal/internal/role"
+)
+
+// provision gives a concentrator the versions in the phase they have in the vault, and waits until it holds them. A
+// version that was handed out before is not sealed again: only its phase goes, unless the concentrator has lost it.
+func (is *IS) provision(ctx context.Context, d dlms.SystemTitle, refs []role.KeyRef) (held []bus.HeldKey, refused []bus.KeyFault, err error) {
+	infos, err := is.vault.Info(ctx, refs)
+	if err != nil {
+		return nil, nil, err
+	}
+	p := &bus.Provision{Keys: make([]bus.ProvisionKey, len(infos))}
+	var fresh []role.KeyRef
+	for i, in := range infos {
+		p.Keys[i] = bus.ProvisionKey{Meter: in.Ref.Meter, Version: in.Ref.Version, Phase: phaseOf(in.State)}
+		done, err := is.store.HandedOut(ctx, d, in.Ref)
+		if err != nil {
+			return nil, nil, err
+		}
+		if !done {
+			fresh = append(fresh, in.Ref)
+		}
+	}
+	if err := is.seal(ctx, d, p, fresh); err != nil {
+		return nil, nil, err
+	}
+	held, refused, err = is.sendProvision(ctx, d, p)
+	if err != nil || len(refused) == 0 {
+		return held, refused, err
+	}
+	// A refusal of a phase without the key: the first delivery was lost on the way. Seal those once more.
+	var again []role.KeyRef
+	for _, f := range refused {
+		again = append(again, role.KeyRef{Meter: f.Meter, Role: role.CCLAN, Version: f.Version})
+	}
+	if err := is.seal(ctx, d, p, again); err != nil {
+		return nil, nil, err
+	}
+	return is.sendProvision(ctx, d, p)
+}
+
+func (is *IS) seal(ctx context.Context, d dlms.SystemTitle, p *bus.Provision, refs []role.KeyRef) error {
+	if len(refs) == 0 {
+		return nil
+	}
+	sealed, err := is.vault.SealTo(ctx, actorIS, d, refs)
+	if err != nil {
+		return err
+	}
+	by := make(map[role.KeyRef]*vault.Sealed, len(sealed))
+	for i := range sealed {
+		if sealed[i].Err != nil {
+			return fmt.Errorf("%s: %w", sealed[i].Ref, sealed[i].Err)
+		}
+		by[sealed[i].Ref] = &sealed[i]
+	}
+	for i := range p.Keys {
+		k := &p.Keys[i]
+		if s := by[role.KeyRef{Meter: k.Meter, Role: role.CCLAN, Version: k.Version}]; s != nil {
+			k.Sealed = &s.Key
+		}
+	}
+	return nil
+}
+
+func (is *IS) sendProvision(ctx context.Context, d dlms.SystemTitle, p *bus.Provision) ([]bus.HeldKey, []bus.KeyFault, error) {
+	reply, err := is.order(ctx, d, bus.Order{Provision: p})
+	if err != nil {
+		return nil, nil, err
+	}
+	if reply.Provision == nil {
+		return nil, nil, fmt.Errorf("concentrator %s: an answer without a result", d)
+	}
+	return reply.Provision.Held, reply.Provision.Refused, nil
+}
+
+func phaseOf(s vault.State) bus.Phase {
+	switch s {
+	case vault.Pending:
+		return bus.PhasePending
+	case vault.Active:
+		return bus.PhaseActive
+	default:
+		return bus.PhaseSent
+	}
+}
+
+// provisionAll is provision for the rotation, which wants all or an error.
+func (is *IS) provisionAll(ctx context.Context, d dlms.SystemTitle, refs []role.KeyRef) error {
+	_, refused, err := is.provision(ctx, d, refs)
+	if err != nil {
+		return err
+	}
+	var errs []error
+	for _, f := range refused {
+		errs = append(errs, fmt.Errorf("concentrator %s refuses %s v%d: %s", d, f.Meter, f.Version, f.Text))
+	}
+	return errors.Join(errs...)
+}
+
+// provisioner gives the rotation its all-or-error form.
+type provisioner struct{ is *IS }
+
+var _ rotation.Provisioner = provisioner{}
+
+func (p provisioner) Provision(ctx context.Context, d dlms.SystemTitle, refs []role.KeyRef) error {
+	return p.is.provisionAll(ctx, d, refs)
+}
+
+// Provision implements api.Backend: the versions in force of all the concentrator's meters.
+func (is *IS) Provision(ctx context.Context, d dlms.SystemTitle) (api.Provisioned, error) {
+	is.provisioning.Lock()
+	defer is.provisioning.Unlock()
+	meters, err := is.store.Readings().MetersOf(ctx, d)
+	if err != nil || len(meters) == 0 {
+		return api.Provisioned{}, err
+	}
+	ts := make([]vault.Target, len(meters))
+	for i, m := range meters {
+		ts[i] = vault.Target{Meter: m, Role: role.CCLAN}
+	}
+	infos, err := is.vault.Active(ctx, ts)
+	if err != nil {
+		return api.Provisioned{}, err
+	}
+	refs := make([]role.KeyRef, len(infos))
+	for i, in := range infos {
+		refs[i] = in.Ref
+	}
+	held, refused, err := is.provision(ctx, d, refs)
+	return api.Provisioned{Held: len(held), Refused: refused}, err
+}
+
+// order sends one order and makes a fault an error.
+func (is *IS) order(ctx context.Context, d dlms.SystemTitle, o bus.Order) (bus.Reply, error) {
+	reply, err := is.bus.Order(ctx, d, o)
+	if err != nil {
+		return reply, fmt.Errorf("concentrator %s: %w", d, err)
+	}
+	if reply.Fault != nil {
+		return reply, fmt.Errorf("concentrator %s: %w", d, reply.Fault)
+	}
+	return reply, nil
+}
+
+// up takes what a concentrator tells. Its sender is known by the bus, never by a field.
+func (is *IS) up(ctx context.Context, from dlms.SystemTitle, u bus.Up) error {
+	switch {
+	case u.Hello != nil:
+		return is.hello(ctx, from, *u.Hello)
+	case u.Readings != nil:
+		return is.collector.Take(ctx, from, *u.Readings)
+	case u.Log != nil:
+		return is.takeLog(ctx, from, u.Log.Entries)
+	}
+	return errors.New("nothing told")
+}
+
+// hello notes the boot counter. A counter that does not rise is a rewound copy, or a second process with the same
+// identity: it is alarmed, and the concentrator is told. The same hello repeated after a lost answer is not.
+func (is *IS) hello(ctx context.Context, from dlms.SystemTitle, h bus.Hello) error {
+	if err := is.store.RaiseEpoch(ctx, from, h.Epoch); err != nil {
+		is.deps.Log.Error("hello refused", "concentrator", from.String(), "error", err)
+		return err
+	}
+	is.deps.Log.Info("concentrator is up", "concentrator", from.String(), "found", len(h.Found), "held", len(h.Held))
+	is.reconciler.Kick()
+	return nil
+}
+
+func (is *IS) takeLog(ctx context.Context, from dlms.SystemTitle, entries []keylog.Entry) error {
+	if err := is.store.AppendDeviceLog(ctx, from, entries); err != nil {
+		is.deps.Log.Error("key log refused", "device", from.String(), "error", err)
+		return err
+	}
+	return nil
+}
+
+// watchGrants ends grants whose time is over and asks for a new CC_LOCALE of their meters; a grant is closed when each
+// of its meters has proven one since.
+func (is *IS) watchGrants(ctx context.Context) error {
+	t := time.NewTicker(grantInterval)
+	defer t.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-t.C:
+		}
+		if err := is.settleGrants(ctx); err != nil && ctx.Err() == nil {
+			is.deps.Log.Error("grants could not be settled", "error", err)
+		}
+	}
+}

@@ -1,0 +1,58 @@
+package store
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/meterseal/meterseal/dlms"
+	"github.com/meterseal/meterseal/internal/keylog"
+	"github.com/meterseal/meterseal/internal/role"
+)
+
+// HandedOut reports whether a key version was sealed to a device before.
+func (s *Store) HandedOut(ctx context.Context, d dlms.SystemTitle, k role.KeyRef) (bool, error) {
+	rows, err := list(ctx, s, scanInt, `SELECT 1 FROM handouts WHERE device = ? AND meter = ? AND role = ? AND version = ?
+		LIMIT 1`, d[:], k.Meter[:], int(k.Role), k.Version)
+	return len(rows) > 0, err
+}
+
+// Holders returns the devices that a key version was sealed to.
+func (s *Store) Holders(ctx context.Context, k role.KeyRef) ([]dlms.SystemTitle, error) {
+	return list(ctx, s, scanTitle, `SELECT DISTINCT device FROM handouts WHERE meter = ? AND role = ? AND version = ?
+		ORDER BY device`, k.Meter[:], int(k.Role), k.Version)
+}
+
+// AppendDeviceLog appends what a device tells of its own use of keys. Entries that are there already are passed over;
+// the first new one must follow from the last one known.
+func (s *Store) AppendDeviceLog(ctx context.Context, d dlms.SystemTitle, entries []keylog.Entry) error {
+	return s.Update(ctx, func(ctx context.Context) error {
+		last, err := s.lastDeviceLog(ctx, d)
+		if err != nil {
+			return err
+		}
+		for len(entries) > 0 && entries[0].Sequence <= last.Sequence {
+			entries = entries[1:]
+		}
+		if err := keylog.Verify(last, entries); err != nil {
+			return fmt.Errorf("device %s: %w", d, err)
+		}
+		return s.execEach(ctx, `INSERT INTO device_logs (device, sequence, at, text, hash) VALUES (?, ?, ?, ?, ?)`,
+			len(entries), func(i int) []any {
+				e := entries[i]
+				return []any{d[:], int64(e.Sequence), micros(e.Time), e.Text, e.Hash} //nolint:gosec // verified as the last one plus 1
+			})
+	})
+}
+
+func (s *Store) lastDeviceLog(ctx context.Context, d dlms.SystemTitle) (keylog.Entry, error) {
+	rows, err := list(ctx, s, func(r scanner) (e keylog.Entry, err error) {
+		var seq, at int64
+		err = r.Scan(&seq, &at, &e.Text, &e.Hash)
+		e.Sequence, e.Time = uint64(seq), fromMicros(at) //nolint:gosec // written from a uint64
+		return e, err
+	}, `SELECT sequence, at, text, hash FROM device_logs WHERE device = ? ORDER BY sequence DESC LIMIT 1`, d[:])
+	if err != nil || len(rows) == 0 {
+		return keylog.Entry{}, err
+	}
+	return rows[0], nil
+}
