@@ -58,10 +58,10 @@ var importRules = []rule{
 	{from: "internal/central/collect", may: []string{"dlms", "internal/central/collect/dayblock", "internal/central/audit", "internal/central/fleet", "internal/clock", "internal/role", "internal/bus"}},
 	{from: "internal/central/rotation", may: []string{"dlms", "dlms/apdu", "dlms/client", "dlms/key", "dlms/link", "dlms/security", "internal/central/vault", "internal/central/fleet", "internal/central/audit", "internal/clock", "internal/role", "internal/bus"}},
 	{from: "internal/central/relay", may: []string{"dlms", "dlms/apdu", "dlms/client", "dlms/key", "dlms/link", "dlms/security", "internal/central/vault", "internal/central/rotation", "internal/central/fleet", "internal/central/audit", "internal/clock", "internal/role", "internal/bus"}},
-	{from: "internal/central/store/...", may: []string{"dlms", "internal/central/vault", "internal/central/fleet", "internal/central/collect", "internal/central/rotation", "internal/central/audit", "internal/central/store/...", "internal/role"}},
+	{from: "internal/central/store/...", may: []string{"dlms", "internal/central/vault", "internal/central/fleet", "internal/central/collect", "internal/central/rotation", "internal/central/audit", "internal/central/store/...", "internal/role", "internal/keylog"}},
 	{from: "internal/central/api", may: []string{"dlms", "dlms/key", "internal/central/fleet", "internal/central/rotation", "internal/central/collect", "internal/central/audit", "internal/clock", "internal/role", "internal/bus", "internal/enrol", "internal/shipment"}},
 	{from: "internal/central/console", may: []string{"dlms", "dlms/key", "internal/central/fleet", "internal/central/rotation", "internal/central/collect", "internal/central/audit", "internal/clock", "internal/role"}},
-	{from: "internal/central", may: []string{"dlms/...", "internal/central/...", "internal/clock", "internal/role", "internal/bus", "internal/enrol", "internal/shipment", "internal/config"}},
+	{from: "internal/central", may: []string{"dlms/...", "internal/central/...", "internal/clock", "internal/role", "internal/bus", "internal/enrol", "internal/keylog", "internal/shipment", "internal/config"}},
 
 	// The product.
 	{from: "internal/drill", may: []string{"dlms/...", "internal/..."}},
