@@ -10,6 +10,7 @@ import (
 	"log/slog"
 	"net"
 	"slices"
+	"strings"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -22,6 +23,9 @@ import (
 	"github.com/meterseal/meterseal/internal/meter/nvm"
 	"github.com/meterseal/meterseal/internal/shipment"
 )
+
+// ErrMemoryGone is returned for a meter that served before and whose memory is no longer there.
+var ErrMemoryGone = errors.New("meter: its memory is gone; put it back, or take the meter out of service: it cannot start from the factory's keys again")
 
 // Deps is what a fleet or a bench meter is given.
 type Deps struct {
@@ -72,6 +76,7 @@ type note struct {
 
 const (
 	noteName      = "fleet.json"
+	bornName      = "meters.txt"
 	householdSeed = 1
 	aWeek         = 7 * 24 * time.Hour
 )
@@ -93,7 +98,7 @@ func OpenFleet(cfg Config, deps Deps) (*Fleet, error) {
 	if f.folder, err = nvm.OpenFolder(cfg.Data); err != nil {
 		return nil, fmt.Errorf("meter: %w", err)
 	}
-	if err := errors.Join(f.open(cfg, deps, rows)); err != nil {
+	if err := f.open(cfg, deps, rows); err != nil {
 		return nil, errors.Join(err, f.Close())
 	}
 	return f, nil
@@ -127,6 +132,10 @@ func (f *Fleet) open(cfg Config, deps Deps, rows []shipment.Meter) error {
 		return err
 	}
 	f.options = deps.options(curve, time.Duration(n.WorldOffset)*time.Millisecond, cfg.PressAfter)
+	born, err := f.readBorn()
+	if err != nil {
+		return err
+	}
 	kinds := map[string]*kind{}
 	for i, row := range rows {
 		k := kinds[row.Profile]
@@ -140,7 +149,7 @@ func (f *Fleet) open(cfg Config, deps Deps, rows []shipment.Meter) error {
 			}
 			kinds[row.Profile] = k
 		}
-		m, err := f.openMeter(k, cfg.birth(i, row, n))
+		m, err := f.openMeter(k, cfg.birth(i, row, n), born[row.Title])
 		if err != nil {
 			return err
 		}
@@ -148,8 +157,9 @@ func (f *Fleet) open(cfg Config, deps Deps, rows []shipment.Meter) error {
 		if err := f.listen(cfg, i, m); err != nil {
 			return err
 		}
+		born[row.Title] = true
 	}
-	return nil
+	return f.writeBorn(born)
 }
 
 // birth is meter i of the fleet, should it have no memory.
@@ -162,13 +172,45 @@ func (c *Config) birth(i int, row shipment.Meter, n note) Birth {
 	return b
 }
 
-func (f *Fleet) openMeter(k *kind, b Birth) (*Meter, error) {
+// openMeter restores a meter, or makes it when it never was. A meter that was and has no memory is not made again: with
+// the factory's keys it would take old keys back and repeat its counters (laws 4 and 6).
+func (f *Fleet) openMeter(k *kind, b Birth, born bool) (*Meter, error) {
 	memory := f.folder.Memory(b.Row.Title)
 	m, err := restore(k, b.Row.Title, memory)
 	if m != nil || err != nil {
 		return m, err
 	}
+	if born {
+		return nil, fmt.Errorf("meter %s: %w", b.Row.Title, ErrMemoryGone)
+	}
 	return bear(k, b, memory)
+}
+
+// readBorn lists the meters that ever had a memory in the folder.
+func (f *Fleet) readBorn() (map[dlms.SystemTitle]bool, error) {
+	b, err := f.folder.Note(bornName)
+	if err != nil {
+		return nil, err
+	}
+	born := map[dlms.SystemTitle]bool{}
+	for _, line := range strings.Fields(string(b)) {
+		title, err := dlms.ParseSystemTitle(line)
+		if err != nil {
+			return nil, fmt.Errorf("meter: %s in the data folder: %w", bornName, err)
+		}
+		born[title] = true
+	}
+	return born, nil
+}
+
+// writeBorn is called before any meter serves: what was made and is not in the list has answered nobody.
+func (f *Fleet) writeBorn(born map[dlms.SystemTitle]bool) error {
+	lines := make([]string, 0, len(born))
+	for title := range born {
+		lines = append(lines, title.String())
+	}
+	slices.Sort(lines)
+	return f.folder.SetNote(bornName, []byte(strings.Join(lines, "\n")+"\n"))
 }
 
 // firstStart decides what holds for the life of the fleet, or reads what was decided.
@@ -251,15 +293,15 @@ func (f *Fleet) Meter(title dlms.SystemTitle) (*Meter, bool) {
 // Addresses lists where the meters are reached, in the order of Meters.
 func (f *Fleet) Addresses() []Address {
 	out := make([]Address, len(f.meters))
+	index := make(map[*Meter]int, len(f.meters))
 	for i, m := range f.meters {
-		out[i].Title = m.SystemTitle()
-		for _, p := range f.ports {
-			switch {
-			case p.meter == m && p.link == LinkLAN:
-				out[i].LAN = p.ln.Addr()
-			case p.meter == m:
-				out[i].Local = p.ln.Addr()
-			}
+		out[i].Title, index[m] = m.SystemTitle(), i
+	}
+	for _, p := range f.ports {
+		if at := &out[index[p.meter]]; p.link == LinkLAN {
+			at.LAN = p.ln.Addr()
+		} else {
+			at.Local = p.ln.Addr()
 		}
 	}
 	return out

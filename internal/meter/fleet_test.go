@@ -216,6 +216,28 @@ func TestADamagedMemoryKeepsTheFleetFromStarting(t *testing.T) {
 	}
 }
 
+func TestLaw4AMeterWhoseMemoryIsGoneDoesNotStartFromTheFactoryAgain(t *testing.T) {
+	cfg, rows := factory(t, ProfileHardened, 2)
+	d := Deps{Now: time.Now, Rand: seeded(1)}
+	if err := must(OpenFleet(cfg, d)).Close(); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Remove(filepath.Join(cfg.Data, rows[1].Title.String()+".nvm")); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := OpenFleet(cfg, d); !errors.Is(err, ErrMemoryGone) || !strings.Contains(err.Error(), rows[1].Title.String()) {
+		t.Fatalf("want ErrMemoryGone that names the meter, got %v", err)
+	}
+	cfg.Count = 1
+	if err := must(OpenFleet(cfg, d)).Close(); err != nil {
+		t.Error(err)
+	}
+	cfg.Count = 2
+	if _, err := OpenFleet(cfg, d); !errors.Is(err, ErrMemoryGone) {
+		t.Errorf("it was forgotten by a start without it: %v", err)
+	}
+}
+
 func TestAFleetRefusesBadConfigurations(t *testing.T) {
 	good, _ := factory(t, ProfileLinky, 2)
 	taken := must(net.Listen("tcp", "127.0.0.1:0"))

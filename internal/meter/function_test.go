@@ -158,8 +158,13 @@ func TestTheConcentratorOfAHardenedMeterCorrectsTheClockWithinTheBound(t *testin
 		by      time.Duration
 		allowed bool
 	}{
-		{61 * time.Second, false}, {-61 * time.Second, false}, {40 * time.Second, true}, {-20 * time.Second, true},
-		{time.Second, false}, {-time.Second, false}, {0, true},
+		{61 * time.Second, false},
+		{-61 * time.Second, false},
+		{40 * time.Second, true},
+		{-20 * time.Second, true},
+		{time.Second, false},
+		{-time.Second, false},
+		{0, true},
 	} {
 		shows, _ := r.meter.Clock()
 		err := r.setClock(a, shows.Add(try.by))

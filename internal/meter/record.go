@@ -30,10 +30,8 @@ const (
 	recEvent                         // an entry of a log
 )
 
-// maxRecord is the longest body of a record; its length is one byte.
-const maxRecord = 255
-
-// frameWriter writes the records of one frame: kind, length, body. Numbers are big-endian.
+// frameWriter writes the records of one frame: kind, length, body. Numbers are big-endian. The length is one byte; the
+// longest body, a key's, has 29.
 type frameWriter struct {
 	b []byte
 }

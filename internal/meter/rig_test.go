@@ -3,6 +3,7 @@ package meter
 import (
 	"bytes"
 	"context"
+	crand "crypto/rand"
 	"errors"
 	"io"
 	"math/rand/v2"
@@ -40,7 +41,7 @@ func must[T any](v T, err error) T {
 
 // rig is one meter on a bench: its memory can be cut from under it, and all that crosses its links is kept.
 type rig struct {
-	t      *testing.T
+	t      testing.TB
 	oracle *dlmstest.Oracle
 	kind   *kind
 	birth  Birth
@@ -76,7 +77,7 @@ func noon() time.Time { return time.Date(2006, 12, 19, 12, 10, 20, 0, loadcurve.
 
 func installed() time.Time { return time.Date(2006, 12, 17, 0, 0, 0, 0, loadcurve.FileTime()) }
 
-func newRig(t *testing.T, profile string, change ...func(*rig)) *rig {
+func newRig(t testing.TB, profile string, change ...func(*rig)) *rig {
 	t.Helper()
 	r := &rig{
 		t: t, oracle: dlmstest.NewOracle(t), now: noon(), rand: seeded(7), memory: new(nvm.Volatile),
@@ -281,3 +282,6 @@ func day(from time.Time) apdu.Selection {
 		Column: clockColumn(), From: at(from.Add(time.Minute)), To: at(from.Add(24 * time.Hour)),
 	}.Selection()
 }
+
+// deviceRand is randomness that never comes again.
+func deviceRand() io.Reader { return crand.Reader }

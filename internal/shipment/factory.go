@@ -46,7 +46,7 @@ func readIdentity(path string) (as age.Identity, err error) {
 	}
 	all, err := age.ParseIdentities(io.LimitReader(f, maxIdentity))
 	if err != nil || len(all) != 1 {
-		return nil, fmt.Errorf("%s: want one line AGE-SECRET-KEY-1...", path)
+		return nil, fmt.Errorf("%s: want one line that begins with AGE-SECRET-KEY-1", path)
 	}
 	return all[0], nil
 }

@@ -41,7 +41,7 @@ func (f *file) Load(take func([]byte) error) error {
 }
 
 func readFile(path string) (b []byte, err error) {
-	f, err := os.Open(path) //nolint:gosec // a file of the meter's folder
+	f, err := os.Open(path)
 	if err != nil {
 		return nil, err
 	}
@@ -83,7 +83,7 @@ func (f *file) Append(content []byte, durable bool) error {
 // write puts b at the end of the good frames. When it fails, what is on disk is not known: the file is cut back to
 // where it was or, where even that fails, given up.
 func (f *file) write(b []byte, durable bool) (err error) {
-	w, err := os.OpenFile(f.path, os.O_WRONLY, 0) //nolint:gosec // a file of the meter's folder
+	w, err := os.OpenFile(f.path, os.O_WRONLY, 0)
 	if err != nil {
 		return err
 	}
@@ -155,7 +155,7 @@ func replaceFile(path string, content []byte) (moved bool, err error) {
 }
 
 func syncFolder(path string) error {
-	d, err := os.Open(path) //nolint:gosec // the meters' folder
+	d, err := os.Open(path)
 	if err != nil {
 		return err
 	}

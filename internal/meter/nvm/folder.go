@@ -15,7 +15,7 @@ const (
 	lockName  = "lock"
 	fileEnd   = ".nvm"
 	notePerm  = 0o600
-	maxNote   = 64 << 10
+	maxNote   = 4 << 20
 	tempStart = ".new-"
 )
 
@@ -30,7 +30,7 @@ func OpenFolder(path string) (*Folder, error) {
 	if err := os.MkdirAll(path, 0o700); err != nil {
 		return nil, fmt.Errorf("meter memory: %w", err)
 	}
-	lock, err := os.OpenFile(filepath.Join(path, lockName), os.O_RDWR|os.O_CREATE, notePerm) //nolint:gosec // the meters' folder
+	lock, err := os.OpenFile(filepath.Join(path, lockName), os.O_RDWR|os.O_CREATE, notePerm)
 	if err != nil {
 		return nil, fmt.Errorf("meter memory: lock: %w", err)
 	}
