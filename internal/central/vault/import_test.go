@@ -1,0 +1,165 @@
+package vault_test
+
+import (
+	"bytes"
+	"crypto/rand"
+	"errors"
+	"strings"
+	"testing"
+
+	"github.com/meterseal/meterseal/dlms"
+	"github.com/meterseal/meterseal/internal/central/audit"
+	"github.com/meterseal/meterseal/internal/central/fleet"
+	"github.com/meterseal/meterseal/internal/central/vault"
+	"github.com/meterseal/meterseal/internal/enrol"
+	"github.com/meterseal/meterseal/internal/role"
+	"github.com/meterseal/meterseal/internal/shipment"
+)
+
+func TestImportingAShipmentAgainChangesNothing(t *testing.T) {
+	w := newWorld(t)
+	meters := made(t, 4, shipment.ProfileHardened, 1)
+	file := w.file("b1", meters)
+	for i, want := range []shipment.Report{{Imported: 4}, {Unchanged: 4}} {
+		r, err := w.vault.ImportShipment(t.Context(), by, bytes.NewReader(file))
+		if err != nil || r.Imported != want.Imported || r.Unchanged != want.Unchanged || !r.Clean() {
+			t.Fatalf("time %d: got %v, %v", i, r, err)
+		}
+	}
+	// A key change in between makes no difference: what the maker shipped is version 1.
+	k := w.generated(meters[0].Title, role.CCLAN)
+	w.ok(w.vault.MarkSent(t.Context(), by, []role.KeyRef{k}))
+	w.ok(w.vault.MarkActive(t.Context(), by, []role.KeyRef{k}, "association"))
+	w.restart()
+	if r := w.ship("b1", meters); r.Unchanged != 4 || !r.Clean() {
+		t.Fatalf("got %v", r)
+	}
+	if w.state(k) != vault.Active {
+		t.Fatal("importing again put the old key back")
+	}
+}
+
+func TestImportReportsEveryBadRowAndTakesTheGoodOnes(t *testing.T) {
+	w := newWorld(t)
+	known := w.imported(2)
+	w.enrolled(enrol.Concentrator, dlms.SystemTitle{'M', 'S', 'L', 0, 0, 0, 0, 50})
+	w.ok(w.fleet.RegisterNode(t.Context(), by, dlms.SystemTitle{'M', 'S', 'L', 0, 0, 0, 0, 51}))
+
+	fresh := made(t, 8, shipment.ProfileHardened, 10)
+	fresh[1].Title = known[0].Title                                  // a known meter, with other keys
+	fresh[2].Title = dlms.SystemTitle{'M', 'S', 'L', 0, 0, 0, 0, 50} // a concentrator's
+	fresh[3].Title = dlms.SystemTitle{'M', 'S', 'L', 0, 0, 0, 0, 51} // an IS node's
+	fresh[4].LAN = known[1].IS                                       // a key in another role of another meter
+	fresh[5].Title = fresh[0].Title                                  // twice in the file
+	fresh[6].Locale = fresh[0].LAN                                   // a key of an earlier row
+	r := w.ship("b2", fresh)
+	want := []shipment.Reason{
+		shipment.OtherKeys, shipment.TitleInUse, shipment.TitleInUse, shipment.DuplicateKey,
+		shipment.DuplicateTitle, shipment.DuplicateKey,
+	}
+	if r.Imported != 2 || r.Refused != len(want) || len(r.Rows) != len(want) {
+		t.Fatalf("got %v: %+v", r, r.Rows)
+	}
+	for i, row := range r.Rows {
+		if row.Reason != want[i] || row.Row != i+2 {
+			t.Errorf("row %d: want %s in row %d, got %+v", i, want[i], i+2, row)
+		}
+	}
+	if !strings.Contains(r.Rows[1].Detail, "concentrator") || !strings.Contains(r.Rows[2].Detail, "is-node") {
+		t.Errorf("the reports do not say who bears the title: %+v", r.Rows)
+	}
+	all, err := w.fleet.Meters(t.Context())
+	if err != nil || len(all) != 4 {
+		t.Fatalf("want 4 meters, got %d, %v", len(all), err)
+	}
+	again := w.ship("b2", fresh)
+	if again.Imported != 0 || again.Unchanged != 2 || again.Refused != len(want) {
+		t.Fatalf("again: %v", again)
+	}
+}
+
+func TestImportTakesMoreThanOneBatchAndAFileThatWasCut(t *testing.T) {
+	w := newWorld(t)
+	meters := made(t, 300, shipment.ProfileLinky, 1)
+	file := w.file("b1", meters)
+	r, err := w.vault.ImportShipment(t.Context(), by, bytes.NewReader(file[:len(file)-50]))
+	if err != nil || r.Imported < 200 || r.Missing == 0 || r.Clean() {
+		t.Fatalf("cut: got %v, %v", r, err)
+	}
+	before := r.Imported
+	r, err = w.vault.ImportShipment(t.Context(), by, bytes.NewReader(file))
+	if err != nil || r.Unchanged != before || r.Imported != 300-before || !r.Clean() {
+		t.Fatalf("whole: got %v, %v", r, err)
+	}
+	g, err := w.vault.Generate(t.Context(), by, []vault.Target{{Meter: meters[0].Title, Role: role.CCIS}})
+	if err != nil || !errors.Is(g[0].Err, vault.ErrUnknownKey) {
+		t.Fatalf("a linky meter got a CC_IS: %v, %v", g, err)
+	}
+}
+
+func TestImportRefusesAFileForSomebodyElse(t *testing.T) {
+	w, other := newWorld(t), newWorld(t)
+	file := other.file("b1", made(t, 1, shipment.ProfileHardened, 1))
+	if _, err := w.vault.ImportShipment(t.Context(), by, bytes.NewReader(file)); !errors.Is(err, shipment.ErrNotForUs) {
+		t.Fatalf("want ErrNotForUs, got %v", err)
+	}
+}
+
+func TestLaw4NoSystemTitleIsBorneTwice(t *testing.T) {
+	w := newWorld(t)
+	meters := w.imported(1)
+	w.enrolled(enrol.Concentrator, dc)
+	for name, title := range map[string]dlms.SystemTitle{"a meter's": meters[0].Title, "a concentrator's": dc, "a node's": node} {
+		id, err := enrol.NewIdentity(enrol.Terminal, title, rand.Reader)
+		w.ok(err)
+		f, err := id.File(w.vault.Recipient())
+		w.ok(err)
+		if err := w.vault.EnrolDevice(t.Context(), by, f, f.Fingerprint()); !errors.Is(err, vault.ErrTitleInUse) {
+			t.Errorf("a terminal with %s title: want ErrTitleInUse, got %v", name, err)
+		}
+	}
+	for _, title := range []dlms.SystemTitle{meters[0].Title, dc} {
+		if err := w.fleet.RegisterNode(t.Context(), by, title); !errors.Is(err, fleet.ErrTitleInUse) {
+			t.Errorf("a node %s: want ErrTitleInUse, got %v", title, err)
+		}
+	}
+}
+
+func TestEnrolWantsTheFingerprintThatAPersonCompared(t *testing.T) {
+	w := newWorld(t)
+	id, err := enrol.NewIdentity(enrol.Concentrator, dc, rand.Reader)
+	w.ok(err)
+	f, err := id.File(w.vault.Recipient())
+	w.ok(err)
+	swapped, err := enrol.NewIdentity(enrol.Concentrator, dc, rand.Reader) // somebody's own, under the same title
+	w.ok(err)
+	f2, err := swapped.File(w.vault.Recipient())
+	w.ok(err)
+	if err := w.vault.EnrolDevice(t.Context(), by, f2, f.Fingerprint()); !errors.Is(err, vault.ErrFingerprint) {
+		t.Fatalf("want ErrFingerprint, got %v", err)
+	}
+	for range 2 { // the second time changes nothing
+		w.ok(w.vault.EnrolDevice(t.Context(), by, f, f.Fingerprint()))
+	}
+	if err := w.vault.EnrolDevice(t.Context(), by, f2, f2.Fingerprint()); !errors.Is(err, vault.ErrTitleInUse) {
+		t.Fatalf("other keys under a known title: want ErrTitleInUse, got %v", err)
+	}
+	other := newWorld(t)
+	if err := other.vault.EnrolDevice(t.Context(), by, f, f.Fingerprint()); err == nil {
+		t.Fatal("a file for another vault was enrolled")
+	}
+}
+
+func TestLaw8ImportLeavesARecordOfEveryRow(t *testing.T) {
+	w := newWorld(t)
+	meters := made(t, 2, shipment.ProfileHardened, 1)
+	meters[1].Title = dlms.SystemTitle{'M', 'S', 'L', 0, 0, 0, 0, 50}
+	w.ok(w.fleet.RegisterNode(t.Context(), by, meters[1].Title))
+	w.ship("b1", meters)
+	for action, want := range map[audit.Action]int{vault.ActionImported: 1, vault.ActionRefused: 1, vault.ActionShipment: 1} {
+		rows, err := w.log.List(t.Context(), audit.Filter{Action: action})
+		if err != nil || len(rows) != want {
+			t.Errorf("%s: want %d, got %d, %v", action, want, len(rows), err)
+		}
+	}
+}
