@@ -1,0 +1,150 @@
+package durable
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"hash/crc32"
+	"io"
+	"os"
+	"sync"
+)
+
+// ErrDamaged is returned for a file with a whole line that does not verify.
+var ErrDamaged = errors.New("damaged")
+
+// Bounds of a file of lines.
+const (
+	maxLine   = 64 << 10
+	maxFile   = 64 << 20
+	checkSize = 9 // eight hexadecimal digits and a space
+)
+
+// Lines is a file that grows by lines, each with its CRC-32C in front. A line never holds a line feed.
+type Lines struct {
+	mu   sync.Mutex
+	file *os.File
+	size int64
+	err  error // a write that failed leaves the end of the file unknown: nothing more is appended
+}
+
+// Opened is what OpenLines found.
+type Opened struct {
+	*Lines
+	// Content are the lines, without their checks.
+	Content [][]byte
+	// Torn says that the end of the file was cut off: a line that was being written when the power went, or one
+	// whose end was damaged later.
+	Torn bool
+}
+
+// OpenLines opens or makes the file at path. Where a whole line does not verify it returns ErrDamaged: what the
+// file said there is lost.
+func OpenLines(path string) (Opened, error) {
+	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o600) //nolint:gosec // a path of ours
+	if err != nil {
+		return Opened{}, err
+	}
+	o := Opened{Lines: &Lines{file: f}}
+	if err := o.load(); err != nil {
+		return Opened{}, errors.Join(fmt.Errorf("%s: %w", path, err), f.Close())
+	}
+	return o, nil
+}
+
+func (o *Opened) load() error {
+	b, err := io.ReadAll(io.LimitReader(o.file, maxFile+1))
+	if err != nil {
+		return err
+	}
+	if len(b) > maxFile {
+		return fmt.Errorf("%w: longer than %d bytes", ErrDamaged, maxFile)
+	}
+	for {
+		line, rest, whole := bytes.Cut(b, []byte{'\n'})
+		if !whole {
+			o.Torn = len(line) > 0
+			break
+		}
+		content, ok := verify(line)
+		if !ok {
+			return fmt.Errorf("%w: line %d", ErrDamaged, len(o.Content)+1)
+		}
+		o.Content = append(o.Content, content)
+		o.size += int64(len(line)) + 1
+		b = rest
+	}
+	if o.Torn {
+		if err := errors.Join(o.file.Truncate(o.size), o.file.Sync()); err != nil {
+			return err
+		}
+	}
+	_, err = o.file.Seek(o.size, io.SeekStart)
+	return err
+}
+
+func verify(line []byte) (content []byte, ok bool) {
+	if len(line) < checkSize || len(line) > checkSize+maxLine {
+		return nil, false
+	}
+	content = line[checkSize:]
+	return content, string(line[:checkSize]) == check(content)
+}
+
+func check(content []byte) string {
+	return fmt.Sprintf("%08x ", crc32.Checksum(content, crc32.MakeTable(crc32.Castagnoli)))
+}
+
+// Append adds a line, durably.
+func (l *Lines) Append(content []byte) error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.err != nil {
+		return l.err
+	}
+	if len(content) > maxLine || bytes.IndexByte(content, '\n') >= 0 {
+		return fmt.Errorf("append to %s: want one line of at most %d bytes", l.file.Name(), maxLine)
+	}
+	line := framed(nil, content)
+	_, err := l.file.Write(line)
+	if err == nil {
+		err = l.file.Sync()
+	}
+	if err != nil {
+		l.err = fmt.Errorf("append: %w", err)
+		return l.err
+	}
+	l.size += int64(len(line))
+	return nil
+}
+
+func framed(dst, content []byte) []byte {
+	dst = append(dst, check(content)...)
+	return append(append(dst, content...), '\n')
+}
+
+// Size returns the length of the file in bytes.
+func (l *Lines) Size() int64 {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.size
+}
+
+// Close closes the file.
+func (l *Lines) Close() error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.err == nil {
+		l.err = os.ErrClosed
+	}
+	return l.file.Close()
+}
+
+// ReplaceLines puts a file of these lines at path, in place of any that is there.
+func ReplaceLines(path string, content ...[]byte) error {
+	var b []byte
+	for _, c := range content {
+		b = framed(b, c)
+	}
+	return Replace(path, b)
+}

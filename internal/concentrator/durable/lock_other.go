@@ -1,0 +1,13 @@
+//go:build !unix
+
+package durable
+
+import (
+	"errors"
+	"os"
+)
+
+// tryLock refuses: without a lock two processes could spend the same counters.
+func tryLock(*os.File) (bool, error) {
+	return false, errors.New("no file locks on this system")
+}
