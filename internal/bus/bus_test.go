@@ -282,8 +282,10 @@ func TestCloseWaitsForHandlers(t *testing.T) {
 func TestTheTransportCarriesWhatItIsGiven(t *testing.T) {
 	u, pair := newUser(t, 1)
 	w := newWorld(t, u)
-	want := Order{ID: "x", NotAfter: time.Now().Add(time.Minute).UTC().Truncate(time.Microsecond),
-		Relay: &Relay{Meter: titleOf(9), ClientSAP: 64, ServerSAP: 1, APDU: []byte{0x60, 1, 2}}}
+	want := Order{
+		ID: "x", NotAfter: time.Now().Add(time.Minute).UTC().Truncate(time.Microsecond),
+		Relay: &Relay{Meter: titleOf(9), ClientSAP: 64, ServerSAP: 1, APDU: []byte{0x60, 1, 2}},
+	}
 	got := make(chan Order, 1)
 	w.connect(w.config(u, pair), func(_ context.Context, o Order) Reply {
 		got <- o

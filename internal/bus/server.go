@@ -228,6 +228,7 @@ type natsLog struct{ log *slog.Logger }
 func (l natsLog) Noticef(format string, v ...any) {
 	l.log.Debug("bus.server", "text", fmt.Sprintf(format, v...))
 }
+
 func (l natsLog) Debugf(format string, v ...any) {
 	l.log.Debug("bus.server", "text", fmt.Sprintf(format, v...))
 }
@@ -235,9 +236,11 @@ func (l natsLog) Tracef(string, ...any) {}
 func (l natsLog) Warnf(format string, v ...any) {
 	l.log.Warn("bus.server", "text", fmt.Sprintf(format, v...))
 }
+
 func (l natsLog) Errorf(format string, v ...any) {
 	l.log.Warn("bus.server", "text", fmt.Sprintf(format, v...))
 }
+
 func (l natsLog) Fatalf(format string, v ...any) {
 	l.log.Error("bus.server", "text", fmt.Sprintf(format, v...))
 }
