@@ -278,3 +278,41 @@ func openToAll(t *testing.T, path string) string {
 	}
 	return copied
 }
+
+func TestAFleetReplaysAFileAndFlagsWhatItDoesNotHave(t *testing.T) {
+	cfg, _ := factory(t, ProfileLinky, 1)
+	var file strings.Builder
+	file.WriteString("Date;Time;Global_active_power\n")
+	start := time.Date(2006, 12, 16, 17, 24, 0, 0, loadcurve.FileTime())
+	for i := range 3 * 24 * 60 {
+		at := start.Add(time.Duration(i) * time.Minute)
+		power := "0.123"
+		if at.Hour() == 8 && at.Minute() < 7 {
+			power = "?"
+		}
+		file.WriteString(at.Format("2/1/2006;15:04:05;") + power + "\n")
+	}
+	cfg.LoadCurve = filepath.Join(t.TempDir(), "house.csv")
+	if err := os.WriteFile(cfg.LoadCurve, []byte(file.String()), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	cfg.InstalledAt, cfg.Clock.Start = time.Time{}, time.Date(2006, 12, 18, 6, 0, 0, 0, loadcurve.FileTime())
+	f := must(OpenFleet(cfg, Deps{Now: time.Now, Rand: seeded(1)}))
+	defer f.Close()
+	m, c := f.Meters()[0], must(loadcurve.ReadFile(cfg.LoadCurve))
+	v := curve{
+		load: m.Load(), installed: m.state.birth.installed, history: &m.state.clock, until: momentOf(f.Now()),
+	}.view()
+	if v.len != 60 { // from the first midnight to 6:00 of the next day
+		t.Fatalf("want 60 rows, got %d", v.len)
+	}
+	for i, r := range rowsOf(t, v) {
+		from := c.FirstFullDay().Add(time.Duration(i) * capturePeriod)
+		wh := c.Wh(from.Add(capturePeriod)) - c.Wh(from)
+		missing := from.Hour() == 8 && from.Minute() == 0
+		if !r.at.time().Equal(from.Add(capturePeriod)) || r.wattHours != wh || (r.status == rowMissing) != missing {
+			t.Errorf("row %d: want %s %d Wh missing %v, got %s %d Wh status %02X",
+				i, from.Add(capturePeriod), wh, missing, r.at.time(), r.wattHours, r.status)
+		}
+	}
+}
