@@ -98,10 +98,10 @@ func (c SpreadConfig) copy(i int) (scalePerMille int, shift time.Duration) {
 	if i == 0 {
 		return whole, 0
 	}
-	at := (i * ratio) % whole                                          // 0 to 999
-	scalePerMille = whole + (2*at-whole)*10*c.Percent/whole            // +-percent
-	minutes := int(c.Shift / time.Minute)                              //
-	shiftBy := (2*((i*other+i/whole)%whole) - whole) * minutes / whole // +-minutes
+	at := (i * ratio) % whole // 0 to 999
+	scalePerMille = whole + (2*at-whole)*10*c.Percent/whole
+	minutes := int(c.Shift / time.Minute)
+	shiftBy := (2*((i*other+i/whole)%whole) - whole) * minutes / whole
 	return scalePerMille, time.Duration(shiftBy) * time.Minute
 }
 
