@@ -120,7 +120,7 @@ func TestLaw4NoCounterIsHandedOutTwice(t *testing.T) {
 			w.ok(err)
 			w.ok(opened[0].Err)
 			wg.Go(func() {
-				for range 30 + round {
+				for range 90 + round { // more than one block each
 					ic, err := opened[0].Use.LongTerm().Send.Next()
 					mu.Lock()
 					if err != nil || ic == 0 || seen[ic] {
@@ -134,8 +134,8 @@ func TestLaw4NoCounterIsHandedOutTwice(t *testing.T) {
 		wg.Wait()
 		w.restart()
 	}
-	if len(seen) != 3*(30+31+32+33) {
-		t.Fatalf("want %d counters, got %d", 3*126, len(seen))
+	if want := 3 * (90 + 91 + 92 + 93); len(seen) != want {
+		t.Fatalf("want %d counters, got %d", want, len(seen))
 	}
 }
 
