@@ -105,7 +105,7 @@ func (f File) Write(path string) error {
 
 // ReadFile reads and checks an enrolment file.
 func ReadFile(path string) (File, error) {
-	r, err := os.Open(path) //nolint:gosec // the operator's own path
+	r, err := os.Open(path)
 	if err != nil {
 		return File{}, fmt.Errorf("read enrolment file: %w", err)
 	}

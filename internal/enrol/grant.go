@@ -42,8 +42,8 @@ type Grant struct {
 
 // Bound returns the parts that the grant's MAC covers: all of it, and each key by its own MAC.
 func (g Grant) Bound() [][]byte {
-	times := binary.BigEndian.AppendUint64(nil, uint64(g.NotBefore.UnixMicro())) //nolint:gosec // two's complement is fine
-	times = binary.BigEndian.AppendUint64(times, uint64(g.NotAfter.UnixMicro())) //nolint:gosec // as above
+	times := binary.BigEndian.AppendUint64(nil, uint64(g.NotBefore.UnixMicro()))
+	times = binary.BigEndian.AppendUint64(times, uint64(g.NotAfter.UnixMicro()))
 	parts := [][]byte{[]byte(g.Schema), []byte(g.ID), g.Terminal[:], times}
 	for _, k := range g.Keys {
 		parts = append(parts, k.MAC)

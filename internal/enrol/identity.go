@@ -174,7 +174,7 @@ func LoadIdentity(path string) (*Identity, error) {
 }
 
 func readPrivate(path string) (b []byte, err error) {
-	f, err := os.Open(path) //nolint:gosec // the operator's own path
+	f, err := os.Open(path)
 	if err != nil {
 		return nil, err
 	}
@@ -234,14 +234,14 @@ func (id *Identity) setNKey(seed string) error {
 	return nil
 }
 
-func parseKey[K any](s string, make func([]byte) (K, error)) (K, error) {
+func parseKey[K any](s string, typed func([]byte) (K, error)) (K, error) {
 	b, err := hex.DecodeString(s)
 	if err != nil {
 		var none K
 		return none, fmt.Errorf("want %d hexadecimal digits", 2*key.Size)
 	}
 	defer clear(b)
-	return make(b)
+	return typed(b)
 }
 
 // File makes the enrolment file for the vault with the age recipient given ("age1...").

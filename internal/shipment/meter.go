@@ -120,7 +120,7 @@ func Generate(rand io.Reader, maker string, count int, profile string, first uin
 	}
 	meters := make([]Meter, count)
 	for i := range meters {
-		title, err := Title(maker, first+uint64(i)) //nolint:gosec // i is not negative
+		title, err := Title(maker, first+uint64(i))
 		if err != nil {
 			return nil, fmt.Errorf("make shipment: %w", err)
 		}

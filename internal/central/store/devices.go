@@ -39,7 +39,7 @@ func (s *Store) AppendDeviceLog(ctx context.Context, d dlms.SystemTitle, entries
 		return s.execEach(ctx, `INSERT INTO device_logs (device, sequence, at, text, hash) VALUES (?, ?, ?, ?, ?)`,
 			len(entries), func(i int) []any {
 				e := entries[i]
-				return []any{d[:], int64(e.Sequence), micros(e.Time), e.Text, e.Hash} //nolint:gosec // verified as the last one plus 1
+				return []any{d[:], int64(e.Sequence), micros(e.Time), e.Text, e.Hash}
 			})
 	})
 }
@@ -48,7 +48,7 @@ func (s *Store) lastDeviceLog(ctx context.Context, d dlms.SystemTitle) (keylog.E
 	rows, err := list(ctx, s, func(r scanner) (e keylog.Entry, err error) {
 		var seq, at int64
 		err = r.Scan(&seq, &at, &e.Text, &e.Hash)
-		e.Sequence, e.Time = uint64(seq), fromMicros(at) //nolint:gosec // written from a uint64
+		e.Sequence, e.Time = uint64(seq), fromMicros(at)
 		return e, err
 	}, `SELECT sequence, at, text, hash FROM device_logs WHERE device = ? ORDER BY sequence DESC LIMIT 1`, d[:])
 	if err != nil || len(rows) == 0 {

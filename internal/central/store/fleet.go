@@ -96,7 +96,7 @@ func (s *Store) SetGrantState(ctx context.Context, id, state string, at time.Tim
 	if state == fleet.GrantClosed {
 		from, column = fleet.GrantEnded, "closed_at"
 	}
-	res, err := s.exec(ctx, `UPDATE grants SET state = ?, `+column+` = ? WHERE id = ? AND state = ?`, //nolint:gosec // two constants
+	res, err := s.exec(ctx, `UPDATE grants SET state = ?, `+column+` = ? WHERE id = ? AND state = ?`,
 		state, micros(at), id, from)
 	if err != nil {
 		return false, err

@@ -97,7 +97,7 @@ func (s *Store) openDatabase(ctx context.Context, dir string, readers int) error
 // createPrivate makes sure that the database file is readable by its owner alone: SQLite itself would follow the
 // umask, and its -wal and -shm files take the mode of the database.
 func createPrivate(path string) error {
-	f, err := os.OpenFile(path, os.O_CREATE|os.O_RDWR, 0o600) //nolint:gosec // the path is the operator's own
+	f, err := os.OpenFile(path, os.O_CREATE|os.O_RDWR, 0o600)
 	if err != nil {
 		return err
 	}

@@ -75,7 +75,7 @@ func (s *Store) run(ctx context.Context, db *sql.DB, t *tx, fn func(ctx context.
 	}
 	t.sql = begun
 	// After a commit this does nothing. It also ends the transaction when fn panics.
-	defer begun.Rollback() //nolint:errcheck // see above
+	defer begun.Rollback()
 	if err := fn(context.WithValue(ctx, key{s}, t)); err != nil {
 		return err
 	}

@@ -56,7 +56,7 @@ func TestJournalGivesBackWhatCameAfterAPosition(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer j.Close() //nolint:errcheck // read only
+	defer func() { _ = j.Close() }()
 	for i, p := range after {
 		batches, err := j.After(p)
 		if err != nil || len(batches) != 5-i {
@@ -80,7 +80,7 @@ func TestJournalRefusesAPositionOfAnotherHistory(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer j.Close() //nolint:errcheck // read only
+	defer func() { _ = j.Close() }()
 	other := after[1]
 	other.Hash = bytes.Repeat([]byte{1}, 32)
 	between := after[1]

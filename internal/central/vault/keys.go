@@ -228,7 +228,7 @@ func (v *Software) results(ctx context.Context, d deed, op string, items []item)
 		e.Outcome = "ok"
 		if it.err != nil {
 			e.Outcome = "failed: " + it.err.Error()
-			v.log.Error("a key could not be used", "key", it.ref.String(), "action", string(d.action), "error", it.err)
+			v.log.Error("a key could not be used", "key_ref", it.ref.String(), "action", string(d.action), "error", it.err)
 		}
 		entries = append(entries, e)
 	}

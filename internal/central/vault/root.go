@@ -183,7 +183,7 @@ func sealRoot(plain []byte, o InitOptions) ([]byte, error) {
 
 // writeRoot writes and syncs a file that must not exist.
 func writeRoot(path string, b []byte) error {
-	f, err := os.OpenFile(path, os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o600) //nolint:gosec // the operator's own path
+	f, err := os.OpenFile(path, os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o600)
 	if errors.Is(err, os.ErrExist) {
 		return fmt.Errorf("%w: %s", ErrExists, path)
 	}
@@ -223,7 +223,7 @@ func Unseal(dir string, passphrase []byte) (*Root, error) {
 }
 
 func readRoot(path string) (b []byte, err error) {
-	f, err := os.Open(path) //nolint:gosec // the operator's own path
+	f, err := os.Open(path)
 	if err != nil {
 		return nil, err
 	}
