@@ -34,6 +34,9 @@ func TestSilenceBreaksTheAssociationWhichSaysSo(t *testing.T) {
 			t.Errorf("waited %s", waited)
 		}
 		m.onAnswer = nil
+		if a.machine.session.cipher != nil || a.machine.Established() {
+			t.Error("the session key is not forgotten")
+		}
 		n := len(w.sent)
 		if err := a.Set(context.Background(), clockRef, dlms.Uint8(1)); !errors.Is(err, ErrBroken) {
 			t.Errorf("afterwards: want %v, got %v", ErrBroken, err)

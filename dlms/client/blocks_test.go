@@ -105,6 +105,7 @@ func TestALongGetIsGivenUpWhen(t *testing.T) {
 		"a block comes again":         {func(b *apdu.Block) { b.Number -= b.Number / 3 }, ErrAnswer},
 		"it starts at 0":              {func(b *apdu.Block) { b.Number-- }, ErrAnswer},
 		"a block is empty":            {func(b *apdu.Block) { b.Raw = nil }, ErrAnswer},
+		"it goes on with nothing":     {func(b *apdu.Block) { b.Last, b.Raw = false, nil }, ErrAnswer},
 		"it never ends":               {func(b *apdu.Block) { b.Last, b.Raw = false, make([]byte, 50) }, ErrTooMuch},
 		"it ends too early":           {func(b *apdu.Block) { b.Last = b.Number == 2 }, ErrAnswer},
 		"it has trailing bytes":       {func(b *apdu.Block) { b.Raw = append(bytes.Clone(b.Raw), make([]byte, int(b.Number)/4)...) }, ErrAnswer},
@@ -113,7 +114,13 @@ func TestALongGetIsGivenUpWhen(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			m := newMeter(t)
-			m.serve = (&long{value: encoded(dlms.OctetString(make([]byte, 390))), size: 100, bend: c.bend}).serve
+			l := &long{value: encoded(dlms.OctetString(make([]byte, 390))), size: 100, bend: c.bend}
+			m.serve = func(plain []byte) []byte {
+				if l.n > 50 {
+					t.Fatal("the client asks for ever")
+				}
+				return l.serve(plain)
+			}
 			cfg := m.linky()
 			cfg.MaxData = 1000
 			a, w := m.associated(cfg)

@@ -234,13 +234,49 @@ func TestAnAuthenticAnswerThatIsNoAnswerFailsTheOperationAlone(t *testing.T) {
 }
 
 func TestAnAPDUOtherThanTheTagPromisesIsRefused(t *testing.T) {
+	for name, plain := range map[string][]byte{
+		"a set-response":            must(apdu.SetResponse{Kind: apdu.SetResponseNormal, ID: 0xC2}.AppendBinary(nil)),
+		"a confirmed-service-error": {0x0E, 5, 0, 1},
+		"nothing":                   {},
+	} {
+		m := newMeter(t)
+		mc, _ := m.machineWithRequest(m.linky())
+		content := must(m.session.Seal(nil, security.AuthenticatedEncrypted, m.title, must(m.sessSend.Next()), plain))
+		b := must(apdu.Ciphered{Tag: apdu.TagDedGetResponse, Control: 0x30, Counter: 2, Content: content}.AppendBinary(nil))
+		if _, done, err := mc.Receive(b); !done || !errors.Is(err, ErrAnswer) {
+			t.Errorf("%s: want %v, got %v, %v", name, ErrAnswer, done, err)
+		}
+	}
+}
+
+func TestAGeneralFormWithAnotherTitleIsRefused(t *testing.T) {
 	m := newMeter(t)
-	mc, _ := m.machineWithRequest(m.linky())
-	plain := must(apdu.SetResponse{Kind: apdu.SetResponseNormal, ID: 0xC2}.AppendBinary(nil))
-	b := m.seal(plain, sealing{form{ciphered: true, dedicated: true}, security.AuthenticatedEncrypted})
-	b[0] = byte(apdu.TagDedGetResponse)
-	if _, done, err := mc.Receive(b); !done || !errors.Is(err, ErrAnswer) {
-		t.Errorf("want %v, got %v, %v", ErrAnswer, done, err)
+	cfg := m.linky()
+	cfg.General = true
+	mc, honest := m.machineWithRequest(cfg)
+	g := must(apdu.ParseGeneralCiphered(honest))
+	g.Title[7]++
+	if _, done, err := mc.Receive(must(g.AppendBinary(nil))); done || !errors.Is(err, security.ErrTitle) {
+		t.Errorf("want %v, got %v, %v", security.ErrTitle, done, err)
+	}
+	g.Title = dlms.SystemTitle{} // known from the association
+	if _, done, err := mc.Receive(must(g.AppendBinary(nil))); !done || err != nil {
+		t.Errorf("without a title: %v, %v", done, err)
+	}
+}
+
+func TestAListOfAnotherLengthIsRefused(t *testing.T) {
+	m := newMeter(t)
+	a, _ := m.associated(m.linky())
+	if _, err := a.GetList(context.Background(), nil); !errors.Is(err, ErrState) {
+		t.Errorf("an empty list: %v", err)
+	}
+	m.serve = func(plain []byte) []byte {
+		list := make([]apdu.GetResult, 3)
+		return must(apdu.GetResponse{Kind: apdu.GetResponseWithList, ID: getID(plain), List: list}.AppendBinary(nil))
+	}
+	if list, err := a.GetList(context.Background(), make([]apdu.Attribute, 2)); !errors.Is(err, ErrAnswer) {
+		t.Errorf("want %v, got %v, %v", ErrAnswer, list, err)
 	}
 }
 
