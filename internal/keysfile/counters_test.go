@@ -195,6 +195,11 @@ func TestFloorCommitSeesWhatAnotherProcessAccepted(t *testing.T) {
 	if err := b.Commit(peer, 101); err != nil {
 		t.Error(err)
 	}
+	for _, ic := range []dlms.InvocationCounter{100, 101} { // a has seen 100 alone
+		if err := a.Commit(peer, ic); !errors.Is(err, security.ErrReplay) {
+			t.Errorf("%d: want %v, got %v", ic, security.ErrReplay, err)
+		}
+	}
 }
 
 func TestFloorBoundsAJumpButForTheClientsFirstContact(t *testing.T) {
@@ -286,8 +291,18 @@ func TestNextRefusesWhenTheFileCanNoLongerBeWritten(t *testing.T) {
 	if err := os.RemoveAll(filepath.Dir(path)); err != nil {
 		t.Fatal(err)
 	}
-	if ic, err := s.Next(); !errors.Is(err, ErrCounters) {
-		t.Errorf("want %v, got %d and %v", ErrCounters, ic, err)
+	for range 3 {
+		if ic, err := s.Next(); !errors.Is(err, ErrCounters) {
+			t.Errorf("want %v, got %d and %v", ErrCounters, ic, err)
+		}
+	}
+	if err := os.Mkdir(filepath.Dir(path), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	ic := next(t, s)
+	st, _, err := readState(path + Suffix)
+	if err != nil || st.row(testName()).Ceiling < ic {
+		t.Errorf("%d was handed out with %d on disk, %v", ic, st.row(testName()).Ceiling, err)
 	}
 }
 

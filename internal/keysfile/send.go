@@ -33,6 +33,17 @@ func (c *Counters) Send(n Name) *SendCounter {
 	return &SendCounter{counters: c, name: n, block: firstBlock}
 }
 
+// Sent reports whether anything may have been sent in a nonce space by this file's users: whether its counter has
+// left its beginning. A client that has not may ask the meter where to begin.
+func (c *Counters) Sent(n Name) (sent bool, err error) {
+	err = c.update(func(st *state) error {
+		i := st.index(n)
+		sent = i >= 0 && st.Rows[i].Ceiling > 0
+		return nil
+	})
+	return sent, err
+}
+
 // Next returns a value that nobody else gets, reserved on disk.
 func (s *SendCounter) Next() (dlms.InvocationCounter, error) {
 	s.mu.Lock()
