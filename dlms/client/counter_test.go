@@ -132,3 +132,31 @@ func TestReleaseIsProtectedAndItsAnswerHasToBe(t *testing.T) {
 		})
 	}
 }
+
+func TestReceiveRefusesAnEqualCounter(t *testing.T) {
+	m := newMeter(t)
+	mc, honest := m.machineWithRequest(m.linky())
+	if _, done, err := mc.Receive(honest); !done || err != nil {
+		t.Fatal(done, err)
+	}
+	second := m.handle(must(mc.Get(apdu.Attribute{Ref: clockRef})))[0]
+	if _, done, err := mc.Receive(honest); done || !errors.Is(err, security.ErrReplay) {
+		t.Errorf("want %v, got %v", security.ErrReplay, err)
+	}
+	if _, done, err := mc.Receive(second); !done || err != nil {
+		t.Errorf("the honest answer: %v, %v", done, err)
+	}
+}
+
+func TestGapsInTheCountersOfAnswersAreTaken(t *testing.T) {
+	m := newMeter(t)
+	a, _ := m.associated(m.linky())
+	for range 3 {
+		for range 100 {
+			must(m.sessSend.Next())
+		}
+		if _, err := a.Get(context.Background(), clockRef); err != nil {
+			t.Fatal(err)
+		}
+	}
+}

@@ -179,34 +179,6 @@ func (m *fakeMeter) fromAnother(plain []byte) []byte {
 	return must(apdu.Ciphered{Tag: apdu.TagDedGetResponse, Control: 0x30, Counter: 50, Content: content}.AppendBinary(nil))
 }
 
-func TestReceiveRefusesAnEqualCounter(t *testing.T) {
-	m := newMeter(t)
-	mc, honest := m.machineWithRequest(m.linky())
-	if _, done, err := mc.Receive(honest); !done || err != nil {
-		t.Fatal(done, err)
-	}
-	second := m.handle(must(mc.Get(apdu.Attribute{Ref: clockRef})))[0]
-	if _, done, err := mc.Receive(honest); done || !errors.Is(err, security.ErrReplay) {
-		t.Errorf("want %v, got %v", security.ErrReplay, err)
-	}
-	if _, done, err := mc.Receive(second); !done || err != nil {
-		t.Errorf("the honest answer: %v, %v", done, err)
-	}
-}
-
-func TestGapsInTheCountersOfAnswersAreTaken(t *testing.T) {
-	m := newMeter(t)
-	a, _ := m.associated(m.linky())
-	for range 3 {
-		for range 100 {
-			must(m.sessSend.Next())
-		}
-		if _, err := a.Get(context.Background(), clockRef); err != nil {
-			t.Fatal(err)
-		}
-	}
-}
-
 func TestAnAuthenticAnswerThatIsNoAnswerFailsTheOperationAlone(t *testing.T) {
 	for name, serve := range map[string]func(plain []byte) []byte{
 		"trailing bytes after the data": func(p []byte) []byte { return append(getResponse(getID(p), dlms.Uint8(1)), 0) },
