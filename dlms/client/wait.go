@@ -21,7 +21,7 @@ type waiting struct {
 	refusals, drops int
 	refused         error           // the last refusal
 	clear           []byte          // the last refusal by the meter that proves nothing
-	grace           context.Context //nolint:containedctx // lives as long as the wait
+	grace           context.Context // runs from the first of them; it lives as long as the wait
 	cancel          context.CancelFunc
 }
 

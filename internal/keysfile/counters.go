@@ -109,7 +109,7 @@ func (c *Counters) update(change func(*state) error) error {
 		c.seen = next
 		return nil
 	}
-	unlock, err := lockFile(c.path + lockSuffix)
+	unlock, err := lockFile(c.path+lockSuffix, int(lockWait/lockPoll))
 	if err != nil {
 		return c.explain(err)
 	}
@@ -141,23 +141,25 @@ func (c *Counters) explain(err error) error {
 		ErrCounters, c.path, err)
 }
 
-func lockFile(path string) (unlock func(), err error) {
-	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o600) //nolint:gosec // beside the keys file
+// lockFile takes the lock, asking tries times.
+func lockFile(path string, tries int) (unlock func(), err error) {
+	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o600)
 	if err != nil {
 		return nil, fmt.Errorf("lock: %w", err)
 	}
-	for end := time.Now().Add(lockWait); ; time.Sleep(lockPoll) {
-		ok, err := tryLock(f)
-		if ok {
-			return func() { _ = f.Close() }, nil // closing drops the lock
-		}
-		if err == nil && time.Now().Before(end) {
-			continue
-		}
+	if err := waitLock(f, tries); err != nil {
 		_ = f.Close() // it was never locked
-		if err == nil {
-			err = ErrBusy
-		}
 		return nil, fmt.Errorf("lock %s: %w", path, err)
 	}
+	return func() { _ = f.Close() }, nil // closing drops the lock
+}
+
+func waitLock(f *os.File, tries int) error {
+	for range tries {
+		if ok, err := tryLock(f); ok || err != nil {
+			return err
+		}
+		time.Sleep(lockPoll)
+	}
+	return ErrBusy
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 
 	"github.com/meterseal/meterseal/dlms"
@@ -303,6 +304,20 @@ func TestNextRefusesWhenTheFileCanNoLongerBeWritten(t *testing.T) {
 	st, _, err := readState(path + Suffix)
 	if err != nil || st.row(testName()).Ceiling < ic {
 		t.Errorf("%d was handed out with %d on disk, %v", ic, st.row(testName()).Ceiling, err)
+	}
+}
+
+func TestABlockWhoseWriteFailedIsNotHandedOut(t *testing.T) {
+	// The longest name for which the counters file and its lock can be made, and the temporary file cannot.
+	path := filepath.Join(t.TempDir(), strings.Repeat("k", 255-len(Suffix)-len(lockSuffix)))
+	if err := os.WriteFile(path+Suffix, []byte(`{"format":"`+format+`","keys":null}`), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	s := open(t, path).Send(testName())
+	for range 3 {
+		if ic, err := s.Next(); !errors.Is(err, ErrCounters) {
+			t.Fatalf("want %v, got %d and %v", ErrCounters, ic, err)
+		}
 	}
 }
 

@@ -36,7 +36,7 @@ func fillAndMove(f *os.File, path string, content []byte) error {
 }
 
 func syncDir(dir string) error {
-	d, err := os.Open(dir) //nolint:gosec // the folder of a path that the user gave
+	d, err := os.Open(dir)
 	if err != nil {
 		return fmt.Errorf("sync folder: %w", err)
 	}

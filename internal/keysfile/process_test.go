@@ -2,6 +2,7 @@ package keysfile
 
 import (
 	"bufio"
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
@@ -58,7 +59,7 @@ func (s *spent) add(ic dlms.InvocationCounter) {
 
 // run starts a spender, reads n values, kills it with SIGKILL and reads what it still had in the pipe.
 func (s *spent) run(path string, n int) error {
-	cmd := exec.Command(os.Args[0]) //nolint:gosec // this test binary
+	cmd := exec.Command(os.Args[0])
 	cmd.Env = append(os.Environ(), spendEnv+"="+path)
 	cmd.Stderr = os.Stderr
 	out, err := cmd.StdoutPipe()
@@ -109,15 +110,15 @@ func TestKilledAndConcurrentProcessesNeverSpendACounterTwice(t *testing.T) {
 	}
 }
 
-func TestASecondUserWaitsForTheFirstAndThenSaysSo(t *testing.T) {
+func TestASecondUserWaitsForTheFirst(t *testing.T) {
 	path := keysPath(t) + Suffix + lockSuffix
-	unlock, err := lockFile(path)
+	unlock, err := lockFile(path, 1)
 	if err != nil {
 		t.Fatal(err)
 	}
 	done := make(chan error, 1)
 	go func() {
-		second, err := lockFile(path)
+		second, err := lockFile(path, 1000)
 		if err == nil {
 			second()
 		}
@@ -132,5 +133,17 @@ func TestASecondUserWaitsForTheFirstAndThenSaysSo(t *testing.T) {
 	unlock()
 	if err := <-done; err != nil {
 		t.Errorf("after the first had finished: %v", err)
+	}
+}
+
+func TestASecondUserThatWaitsInVainSaysSo(t *testing.T) {
+	path := keysPath(t) + Suffix + lockSuffix
+	unlock, err := lockFile(path, 1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer unlock()
+	if _, err := lockFile(path, 3); !errors.Is(err, ErrBusy) {
+		t.Errorf("want %v, got %v", ErrBusy, err)
 	}
 }

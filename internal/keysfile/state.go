@@ -46,7 +46,7 @@ type floorRow struct {
 }
 
 func readState(path string) (s state, exists bool, err error) {
-	f, err := os.OpenFile(path, os.O_RDWR, 0) //nolint:gosec // beside the keys file; RDWR: who may not write it may not use it
+	f, err := os.OpenFile(path, os.O_RDWR, 0) // who may not write it may not use it
 	if errors.Is(err, fs.ErrNotExist) {
 		return state{Format: format}, false, nil
 	}
