@@ -184,7 +184,7 @@ func (a *attacker) open(ctx context.Context, sap dlms.SAP, k key.Unicast, timeou
 	cfg.Timeout = timeout
 	conn, err := wrapper.Dial(ctx, a.LAN, sap, role.SAPServer)
 	if err != nil {
-		return nil, fmt.Errorf("drill: %w", err)
+		return nil, fmt.Errorf("%w: %w", ErrControl, err) // no refusal: the meter was not even asked
 	}
 	as, err := client.Open(ctx, conn, cfg)
 	if err != nil {
@@ -213,6 +213,17 @@ func (a *attacker) enter(ctx context.Context, sap dlms.SAP) (*entry, error) {
 func controlled(e *entry, err error) (*entry, error) {
 	if err != nil {
 		return nil, fmt.Errorf("%w: associate: %w", ErrControl, err)
+	}
+	return e, nil
+}
+
+// again opens the association anew, for one that somebody replaced or that broke. The entry that is given back may be
+// left in any case.
+func (a *attacker) again(ctx context.Context, old *entry) (*entry, error) {
+	old.close()
+	e, err := a.enter(ctx, old.sap)
+	if err != nil {
+		return old, err
 	}
 	return e, nil
 }

@@ -128,6 +128,7 @@ type holey struct {
 	long     map[key.Fingerprint]*security.LongTerm
 	number   map[role.Role]uint32
 	careless bool
+	liar     bool
 	shows    func() []byte
 	server   *server.Server
 }
@@ -157,10 +158,16 @@ func (h *holey) LongTerm(setup dlms.OBIS) (*security.LongTerm, error) {
 func (h *holey) transfer(_ *cosem.Env, setup dlms.OBIS, _ uint8, wrapped []byte) error {
 	r, _ := roleOf(setup)
 	k, err := h.row.CCC.UnwrapUnicast(wrapped)
+	if h.liar && r != role.CCLOCALE {
+		return dlms.ActionOtherReason
+	}
 	if err != nil || h.careless {
 		return err
 	}
 	h.keys[r] = k
+	if h.liar {
+		return dlms.ActionOtherReason
+	}
 	return nil
 }
 
@@ -255,16 +262,39 @@ func TestAttackSeesAMeterThatTakesKeysServesUnderLongTermKeysAndShowsThem(t *tes
 func TestAttackSeesAKeyThatChangedWhateverTheMeterAnswered(t *testing.T) {
 	row := must(shipment.Generate(rand.Reader, "MSL", 1, shipment.ProfileLinky, 1))[0]
 	h := newHoley(t, row)
-	h.shows = func() []byte { return nil }
+	h.shows, h.liar = func() []byte { return nil }, true
 	at := serve(t, func(ctx context.Context, r link.Request) []byte { return h.server.Handle(ctx, meter.LinkLAN, r) })
 	r, err := Attack(context.Background(), Target{Row: row, LAN: at, Profile: shipment.ProfileLinky},
 		Deps{Rand: rand.Reader, Now: time.Now})
 	if err != nil {
 		t.Fatal(err)
 	}
-	wantAccepted(t, r, "under key id 1")
-	if len(r.Accepted) == 0 {
-		t.Error("a meter that changes its keys for everybody was not noticed")
+	wantAccepted(t, r, "a transfer changed CC_LOCALE")
+	if len(r.Accepted) != 3 { // and the two forms of traffic, which this meter serves
+		t.Errorf("want what the check values tell and the traffic, got %q", r.Accepted)
+	}
+}
+
+func TestAnHonestEndThatComesBackInTheMiddleMakesNoRefusalOfItsOwn(t *testing.T) {
+	s := newScene(t, shipment.ProfileLinky)
+	want := s.attack(t)
+	var n atomic.Int64
+	busy := false
+	s.target.LAN = serve(t, func(ctx context.Context, r link.Request) []byte {
+		if r.Client == role.SAPReadWrite && n.Add(1)%120 == 0 && !busy {
+			busy = true
+			s.honest.open(role.SAPReadWrite)
+			busy = false
+		}
+		return s.meter.Server().Handle(ctx, meter.LinkLAN, r)
+	})
+	got := s.attack(t)
+	if n.Load() < 360 {
+		t.Fatalf("the attack made %d requests: that is no test", n.Load())
+	}
+	if len(got.Accepted) > 0 || got.KeyRead != want.KeyRead || got.ReplayedKey != want.ReplayedKey ||
+		got.KeySideways != want.KeySideways || got.TrafficUnderAssociationKey != want.TrafficUnderAssociationKey {
+		t.Errorf("undisturbed %+v\ndisturbed %+v", want, got)
 	}
 }
 

@@ -14,7 +14,7 @@ import (
 // lastAttribute is the highest attribute that is read of every object: more than any class of the Blue Book has.
 const lastAttribute = 20
 
-// maxBroken is how many reads of one association may break it.
+// maxBroken is how many reads of one client may stay without a result.
 const maxBroken = 4
 
 // lastPublicSetup is the last attribute of a Security setup that the Blue Book knows (class 64 version 1: certificates).
@@ -51,26 +51,27 @@ func (a *attacker) readsAs(ctx context.Context, sap dlms.SAP) error {
 		o := objects[i/lastAttribute]
 		ref := dlms.AttributeRef{Class: o.class, Instance: o.instance, Attribute: int8(i%lastAttribute + 1)}
 		d, err := e.Get(ctx, ref)
-		a.judge(sap, ref, d, err)
-		if err == nil || e.Err() == nil {
+		if err == nil || errors.As(err, new(dlms.DataAccessResult)) {
+			a.judge(sap, ref, d, err)
 			continue
 		}
+		// No result: an honest end may have taken the place of the association. Once more in a new one.
 		if broken++; broken > maxBroken {
 			return fmt.Errorf("%w: reads as client %s: %w", ErrControl, sap, err)
 		}
-		e.close()
-		if e, err = a.enterAgain(ctx, e); err != nil {
+		if e, err = a.again(ctx, e); err != nil {
 			return err
 		}
+		i--
 	}
 	return nil
 }
 
-// judge looks at one answer: a refusal counts where a key would be, a value must not hold one.
+// judge looks at one result: a refusal counts where a key would be, a value must not hold one.
 func (a *attacker) judge(sap dlms.SAP, ref dlms.AttributeRef, d dlms.Data, err error) {
 	bears := bearsKey(ref)
 	if err != nil {
-		if bears && errors.As(err, new(dlms.DataAccessResult)) {
+		if bears {
 			a.result.KeyRead++
 		}
 		return

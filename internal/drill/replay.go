@@ -2,6 +2,7 @@ package drill
 
 import (
 	"context"
+	"errors"
 	"fmt"
 
 	"github.com/meterseal/meterseal/dlms"
@@ -15,7 +16,7 @@ import (
 func (a *attacker) send(ctx context.Context, sap dlms.SAP, b []byte) ([]byte, error) {
 	conn, err := wrapper.Dial(ctx, a.LAN, sap, role.SAPServer)
 	if err != nil {
-		return nil, fmt.Errorf("drill: %w", err)
+		return nil, fmt.Errorf("%w: %w", ErrControl, err)
 	}
 	defer func() { _ = conn.Close() }() // it carries nothing any more
 	return exchange(ctx, conn, b)
@@ -142,15 +143,18 @@ func (a *attacker) oldKeys(ctx context.Context) error {
 			}
 		}
 		for _, k := range spread(old, maxOldKeys) {
-			if e, err := a.open(ctx, sap, k, answerTime); err == nil {
+			e, err := a.open(ctx, sap, k, answerTime)
+			switch {
+			case err == nil:
 				a.accepted("%s as client %s, superseded", a.known[k.Fingerprint()], sap)
 				e.leave(ctx)
-				continue
-			}
-			if ctx.Err() != nil {
+			case ctx.Err() != nil:
 				return context.Cause(ctx)
+			case errors.Is(err, ErrControl):
+				return err
+			default:
+				a.result.OldKey++
 			}
-			a.result.OldKey++
 		}
 	}
 	return nil

@@ -38,20 +38,7 @@ func (a *attacker) transfers(ctx context.Context) error {
 		return err
 	}
 	for _, t := range attempts {
-		_, err := e.Action(ctx, dlms.MethodRef{
-			Class: dlms.ClassSecuritySetup, Instance: t.setup, Method: cosem.MethodKeyTransfer,
-		}, t.arg)
-		if err == nil {
-			a.accepted("%s", t.what)
-		} else {
-			*t.count++
-		}
-		if errors.As(err, new(dlms.ActionResult)) && e.Err() == nil {
-			continue
-		}
-		// Silence, or an answer in clear: whether it was refused is for the check values to tell.
-		e.close()
-		if e, err = a.enterAgain(ctx, e); err != nil {
+		if e, err = a.try(ctx, e, t); err != nil {
 			return err
 		}
 	}
@@ -67,13 +54,28 @@ func (a *attacker) transfers(ctx context.Context) error {
 	return nil
 }
 
-// enterAgain opens the association anew. The entry that is given back may be left in any case.
-func (a *attacker) enterAgain(ctx context.Context, old *entry) (*entry, error) {
-	e, err := a.enter(ctx, old.sap)
-	if err != nil {
-		return old, err
+// try makes one call. An answer that is no result of the method, or none, may be due to an honest end that took the
+// place of the association: then it is made once more in a new one. After that it counts as a refusal, and whether it
+// was one is for the check values to tell.
+func (a *attacker) try(ctx context.Context, e *entry, t attempt) (*entry, error) {
+	for again := false; ; again = true {
+		_, err := e.Action(ctx, dlms.MethodRef{
+			Class: dlms.ClassSecuritySetup, Instance: t.setup, Method: cosem.MethodKeyTransfer,
+		}, t.arg)
+		clear := err == nil || errors.As(err, new(dlms.ActionResult))
+		switch {
+		case err == nil:
+			a.accepted("%s", t.what)
+		case clear || again:
+			*t.count++
+		}
+		if clear {
+			return e, nil
+		}
+		if e, err = a.again(ctx, e); err != nil || again {
+			return e, err
+		}
 	}
-	return e, nil
 }
 
 // attempts lists the calls: recorded wrapped keys again, the maker's first keys wrapped anew, recorded ones sideways,
@@ -157,7 +159,13 @@ func clockTime() dlms.AttributeRef {
 // traffic reads the clock under the long-term key that opened the association, with a counter that is due.
 func (a *attacker) traffic(ctx context.Context) error {
 	for _, sap := range a.clients() {
-		if err := a.trafficAs(ctx, sap); err != nil {
+		before := a.result.TrafficUnderAssociationKey
+		err := a.trafficAs(ctx, sap)
+		if errors.Is(err, ErrControl) { // an honest end may have taken the place of the association: once more
+			a.result.TrafficUnderAssociationKey = before
+			err = a.trafficAs(ctx, sap)
+		}
+		if err != nil {
 			return err
 		}
 	}
