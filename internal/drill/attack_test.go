@@ -276,8 +276,8 @@ func TestAttackSeesAKeyThatChangedWhateverTheMeterAnswered(t *testing.T) {
 }
 
 func TestAnHonestEndThatComesBackInTheMiddleMakesNoRefusalOfItsOwn(t *testing.T) {
+	want := newScene(t, shipment.ProfileLinky).attack(t)
 	s := newScene(t, shipment.ProfileLinky)
-	want := s.attack(t)
 	var n atomic.Int64
 	busy := false
 	s.target.LAN = serve(t, func(ctx context.Context, r link.Request) []byte {

@@ -62,14 +62,14 @@ func (a *attacker) try(ctx context.Context, e *entry, t attempt) (*entry, error)
 		_, err := e.Action(ctx, dlms.MethodRef{
 			Class: dlms.ClassSecuritySetup, Instance: t.setup, Method: cosem.MethodKeyTransfer,
 		}, t.arg)
-		clear := err == nil || errors.As(err, new(dlms.ActionResult))
+		told := err == nil || errors.As(err, new(dlms.ActionResult))
 		switch {
 		case err == nil:
 			a.accepted("%s", t.what)
-		case clear || again:
+		case told || again:
 			*t.count++
 		}
-		if clear {
+		if told {
 			return e, nil
 		}
 		if e, err = a.again(ctx, e); err != nil || again {
