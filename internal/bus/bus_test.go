@@ -299,3 +299,39 @@ func TestTheTransportCarriesWhatItIsGiven(t *testing.T) {
 		t.Error(diff)
 	}
 }
+
+func TestAnUpThatWaitsOnALineThatIsLostEndsAtOnce(t *testing.T) {
+	u, pair := newUser(t, 1)
+	w := newWorld(t, u)
+	begun := make(chan struct{})
+	if err := w.is.HandleUp(func(ctx context.Context, _ dlms.SystemTitle, _ Up) error {
+		close(begun)
+		<-ctx.Done()
+		return ctx.Err()
+	}); err != nil {
+		t.Fatal(err)
+	}
+	c := w.connect(w.config(u, pair), nil)
+	done := make(chan error, 1)
+	go func() {
+		_, err := c.SendUp(t.Context(), Up{Hello: &Hello{}})
+		done <- err
+	}()
+	<-begun
+	if err := w.server.RemoveUser(u.Title); err != nil {
+		t.Fatal(err)
+	}
+	select {
+	case err := <-done:
+		wantFault(t, err, FaultUnknown)
+	case <-time.After(5 * time.Second):
+		t.Error("it still waits")
+	}
+}
+
+func TestAnUpToAnISThatDoesNotListenIsUnreachable(t *testing.T) {
+	u, pair := newUser(t, 1)
+	w := newWorld(t, u)
+	_, err := w.connect(w.config(u, pair), nil).SendUp(short(t), Up{Hello: &Hello{}})
+	wantFault(t, err, FaultUnreachable)
+}

@@ -24,7 +24,7 @@ const (
 	backoffFirst  = 100 * time.Millisecond
 	backoffMax    = 30 * time.Second
 	sendTimeout   = 30 * time.Second
-	reconnectPool = 1 << 16 // bytes kept while the line is down: messages here have deadlines, old ones are worth nothing
+	noBuffer      = -1 // nothing is kept while the line is down: messages here have deadlines, old ones are worth nothing
 )
 
 // ConcentratorConfig says how a concentrator reaches the IS.
@@ -54,6 +54,8 @@ type Concentrator struct {
 	memory *memory
 	bytes  counter
 
+	lost atomic.Pointer[lineEnd]
+
 	mu      sync.Mutex // held to start something, so that Close waits for all of it
 	closed  bool
 	sub     *nats.Subscription
@@ -80,13 +82,14 @@ func Connect(cfg ConcentratorConfig) (*Concentrator, error) {
 		cfg: cfg, done: closed, ctx: ctx, cancel: cancel,
 		slots: make(chan struct{}, ordersAtOnce), memory: newMemory(),
 	}
+	c.newLine()
 	up := func(*nats.Conn) { c.up() }
 	c.nc, err = nats.Connect(cfg.URL, nats.Name(cfg.Title.String()), nats.CustomInboxPrefix(inboxOf(cfg.Title)),
 		nats.Secure(tlsConfig), nats.Nkey(public, cfg.NKey.Sign), nats.SetCustomDialer(&c.bytes),
 		nats.RetryOnFailedConnect(true), nats.MaxReconnects(-1), nats.IgnoreAuthErrorAbort(), nats.IgnoreDiscoveredServers(),
-		nats.CustomReconnectDelay(backoff), nats.ReconnectBufSize(reconnectPool), nats.PingInterval(20*time.Second),
+		nats.CustomReconnectDelay(backoff), nats.ReconnectBufSize(noBuffer), nats.PingInterval(20*time.Second),
 		nats.ConnectHandler(up), nats.ReconnectHandler(up), nats.ClosedHandler(func(*nats.Conn) { close(closed) }),
-		nats.DisconnectErrHandler(func(_ *nats.Conn, err error) { cfg.Log.Info("bus.disconnected", "error", err) }),
+		nats.DisconnectErrHandler(func(_ *nats.Conn, err error) { c.down(err) }),
 		nats.ReconnectErrHandler(func(_ *nats.Conn, err error) { cfg.Log.Debug("bus.connect_failed", "error", err) }),
 		nats.ErrorHandler(func(_ *nats.Conn, _ *nats.Subscription, err error) { cfg.Log.Warn("bus.error", "error", err) }))
 	if err != nil {
@@ -101,7 +104,24 @@ func backoff(tries int) time.Duration {
 	return min(backoffFirst<<min(max(tries-1, 0), 16), backoffMax)
 }
 
+// lineEnd ends what waits for an answer on a line that is gone.
+type lineEnd struct {
+	ctx context.Context //nolint:containedctx // it is the life of a connection
+	end context.CancelFunc
+}
+
+func (c *Concentrator) newLine() {
+	ctx, end := context.WithCancel(c.ctx)
+	c.lost.Store(&lineEnd{ctx, end})
+}
+
+func (c *Concentrator) down(err error) {
+	c.cfg.Log.Info("bus.disconnected", "error", err)
+	c.lost.Load().end()
+}
+
 func (c *Concentrator) up() {
+	c.newLine()
 	c.cfg.Log.Info("bus.connected")
 	if c.cfg.Connected != nil {
 		c.start(c.cfg.Connected)
@@ -209,8 +229,8 @@ func (c *Concentrator) respond(m *nats.Msg, r Reply) {
 	}
 }
 
-// SendUp tells the IS something and waits until the IS has it durably. It fills in the ID. A refusal of the IS is an
-// error of type *Fault, and so is an IS that is not there (FaultUnreachable).
+// SendUp tells the IS something and waits until the IS has it durably. It fills in the ID. The error is a *Fault:
+// FaultRefused from the IS, FaultUnreachable when nothing was told, FaultUnknown when it was and no answer came.
 func (c *Concentrator) SendUp(ctx context.Context, u Up) (Ack, error) {
 	if u.ID == "" {
 		id, err := newID(c.cfg.Rand)
@@ -231,9 +251,13 @@ func (c *Concentrator) SendUp(ctx context.Context, u Up) (Ack, error) {
 	}
 	ctx, cancel := context.WithTimeout(ctx, sendTimeout)
 	defer cancel()
+	defer context.AfterFunc(c.lost.Load().ctx, cancel)()
 	m, err := c.nc.RequestWithContext(ctx, upSubject(c.cfg.Title), data)
+	if errors.Is(err, nats.ErrNoResponders) {
+		return Ack{}, fmt.Errorf("up: %w", fault(FaultUnreachable, "the central system is not listening"))
+	}
 	if err != nil {
-		return Ack{}, fmt.Errorf("up: %w", errors.Join(fault(FaultUnreachable, "no answer from the central system"), err))
+		return Ack{}, fmt.Errorf("up: %w", errors.Join(fault(FaultUnknown, "no answer from the central system"), err))
 	}
 	return readAck(u.ID, m.Data)
 }

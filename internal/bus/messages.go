@@ -91,7 +91,8 @@ type ProvisionKey struct {
 	Sealed  *enrol.SealedKey `json:"sealed,omitempty"`
 }
 
-// ProvisionResult lists the versions that the concentrator now holds durably, and what it refused.
+// ProvisionResult lists the versions of the Provision that the concentrator now holds durably, each in the phase that
+// it has there, and what it refused.
 type ProvisionResult struct {
 	Held    []HeldKey  `json:"held"`
 	Refused []KeyFault `json:"refused,omitempty"`
@@ -189,7 +190,8 @@ type Collect struct {
 	Day    string             `json:"day"`
 }
 
-// CollectResult counts what was read into the spool, and lists what could not be.
+// CollectResult counts the meters whose block was read into the spool, now or before and not delivered yet, and lists
+// those where it could not be.
 type CollectResult struct {
 	Read   int          `json:"read"`
 	Failed []MeterFault `json:"failed,omitempty"`
@@ -266,6 +268,10 @@ type Readings struct {
 	Blocks []DayBlock `json:"blocks"`
 }
 
+// StatusMissing is the bit of a status byte that says: not all of the interval was measured, what is missing counts
+// as 0.
+const StatusMissing uint8 = 0x01
+
 // DayBlock is one day of one channel of one meter.
 type DayBlock struct {
 	Meter   dlms.SystemTitle `json:"meter"`
@@ -273,7 +279,8 @@ type DayBlock struct {
 	Channel dlms.OBIS        `json:"channel"`
 	// PeriodSeconds is the capture period.
 	PeriodSeconds uint32 `json:"period_seconds"`
-	// Values are energies in Wh, one an interval, oldest first; Status holds the AMR status byte of each.
+	// Values are energies in Wh, one an interval, oldest first; Status holds the AMR status byte of each. An interval
+	// that the meter has no row of is 0 with StatusMissing.
 	Values []int64 `json:"values"`
 	Status []byte  `json:"status"`
 	// Start is the beginning of the first interval.
