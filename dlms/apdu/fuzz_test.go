@@ -63,7 +63,8 @@ func FuzzParseSetResponse(f *testing.F)       { fuzz(f, ParseSetResponse, readSe
 func FuzzParseActionRequest(f *testing.F)     { fuzz(f, ParseActionRequest, readActionRequest) }
 func FuzzParseActionResponse(f *testing.F)    { fuzz(f, ParseActionResponse, readActionResponse) }
 func FuzzParseEventNotification(f *testing.F) { fuzz(f, ParseEventNotification, readEventNotification) }
-func FuzzParseDataNotification(f *testing.F)  { fuzz(f, ParseDataNotification, readDataNotification) }
+
+func FuzzParseDataNotification(f *testing.F) { fuzz(f, ParseDataNotification, readDataNotification) }
 
 // results makes an appender of a list of results.
 type results []GetResult

@@ -186,8 +186,15 @@ func firstByte(s string) (byte, bool) {
 
 func TestAppendRefusesKindsThatAreNot(t *testing.T) {
 	for _, p := range []appender{
-		GetRequest{}, GetResponse{Kind: 4}, SetRequest{Kind: 6}, SetResponse{}, ActionRequest{Kind: 7}, ActionResponse{},
-		Ciphered{Tag: TagGetRequest}, Ciphered{Tag: TagGeneralGlo}, GeneralCiphered{Ciphered: Ciphered{Tag: TagGloGetRequest}},
+		GetRequest{},
+		GetResponse{Kind: 4},
+		SetRequest{Kind: 6},
+		SetResponse{},
+		ActionRequest{Kind: 7},
+		ActionResponse{},
+		Ciphered{Tag: TagGetRequest},
+		Ciphered{Tag: TagGeneralGlo},
+		GeneralCiphered{Ciphered: Ciphered{Tag: TagGloGetRequest}},
 	} {
 		if out, err := p.AppendBinary(nil); err == nil {
 			t.Errorf("%+v was appended as % X", p, out)
@@ -205,7 +212,8 @@ func TestAppendRefusesKindsThatAreNot(t *testing.T) {
 		SetRequest{Kind: SetRequestWithList, Values: []dlms.Data{deep}},
 		ActionRequest{Kind: ActionRequestNormal, HasParameters: true, Parameters: deep},
 		ActionResponse{Kind: ActionResponseWithList, List: []ActionOutcome{{HasReturn: true, Return: GetResult{Data: deep}}}},
-		EventNotification{Value: deep}, DataNotification{Body: deep},
+		EventNotification{Value: deep},
+		DataNotification{Body: deep},
 	} {
 		if _, err := p.AppendBinary(nil); !errors.Is(err, dlms.ErrDataDepth) {
 			t.Errorf("%T: want ErrDataDepth, got %v", p, err)

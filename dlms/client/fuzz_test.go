@@ -22,8 +22,14 @@ func FuzzAssociation(f *testing.F) {
 	get := getResponse(0xC2, dlms.OctetString([]byte("value")))
 	block := must(apdu.GetResponse{Kind: apdu.GetResponseBlock, ID: 0xC2, Block: apdu.Block{Number: 1, Raw: []byte{9, 3}}}.AppendBinary(nil))
 	for _, seed := range [][]byte{
-		aare, {0xD8, 1, 6, 0, 0, 0, 9}, {0x0E, 1, 6, 1}, {0x63, 3, 0x80, 1, 0}, get, block,
-		{0xD4, 0x12, 0x30, 0, 0, 0, 1}, {0xC7, 1, 0xC2, 0, 1, 0, 9, 1, 1}, {0xC5, 2, 0xC2, 0, 0, 0, 1},
+		aare,
+		{0xD8, 1, 6, 0, 0, 0, 9},
+		{0x0E, 1, 6, 1},
+		{0x63, 3, 0x80, 1, 0},
+		get, block,
+		{0xD4, 0x12, 0x30, 0, 0, 0, 1},
+		{0xC7, 1, 0xC2, 0, 1, 0, 9, 1, 1},
+		{0xC5, 2, 0xC2, 0, 0, 0, 1},
 	} {
 		for op := range byte(40) {
 			f.Add(op, append([]byte{byte(len(seed))}, seed...))

@@ -20,8 +20,10 @@ const (
 )
 
 func (s state) String() string {
-	return [...]string{"not opened", "waiting for the aare", "waiting for pass 4 of hls", "open", "waiting for the rlre",
-		"closed"}[s]
+	return [...]string{
+		"not opened", "waiting for the aare", "waiting for pass 4 of hls", "open", "waiting for the rlre",
+		"closed",
+	}[s]
 }
 
 // Machine is the client's end of one association without input and output: the caller carries the bytes. Open, Get,

@@ -19,12 +19,12 @@ import (
 
 // Limits of a concentrator's end.
 const (
-	ordersAtOnce  = 64
-	dialTimeout   = 10 * time.Second
-	backoffFirst  = 100 * time.Millisecond
-	backoffMax    = 30 * time.Second
-	sendTimeout   = 30 * time.Second
-	noBuffer      = -1 // nothing is kept while the line is down: messages here have deadlines, old ones are worth nothing
+	ordersAtOnce = 64
+	dialTimeout  = 10 * time.Second
+	backoffFirst = 100 * time.Millisecond
+	backoffMax   = 30 * time.Second
+	sendTimeout  = 30 * time.Second
+	noBuffer     = -1 // nothing is kept while the line is down: messages here have deadlines, old ones are worth nothing
 )
 
 // ConcentratorConfig says how a concentrator reaches the IS.

@@ -164,7 +164,7 @@ func (h *Hand) finish(ctx context.Context, use *vault.Use, err error) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second)
 	defer cancel()
 	if err := h.cfg.Vault.Finish(ctx, h.cfg.Actor, []vault.Outcome{{Use: use, Result: result}}); err != nil {
-		h.cfg.Log.Error("the audit log did not take an outcome", "key", use.Ref.String(), "error", err)
+		h.cfg.Log.Error("the audit log did not take an outcome", "key_ref", use.Ref.String(), "error", err)
 	}
 }
 

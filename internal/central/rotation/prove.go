@@ -87,7 +87,7 @@ func (r *Reconciler) finish(ctx context.Context, c *Change) {
 	}
 	// The concentrator tries the newest version first anyway; that it may drop the old one is only tidiness.
 	if err := r.cfg.Provisioner.Provision(ctx, c.Concentrator, []role.KeyRef{c.to()}); err != nil {
-		r.cfg.Log.Warn("the concentrator was not told of the proof; it will be at its next contact", "key", c.to().String(), "error", err)
+		r.cfg.Log.Warn("the concentrator was not told of the proof; it will be at its next contact", "key_ref", c.to().String(), "error", err)
 	}
 }
 

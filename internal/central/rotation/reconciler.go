@@ -180,7 +180,7 @@ func (r *Reconciler) together(ctx context.Context, d dlms.SystemTitle, cs []*Cha
 		}
 		failed = append(failed, c)
 		if err := r.postpone(ctx, c, err); err != nil {
-			r.cfg.Log.Error("a key change could not be postponed", "key", c.to().String(), "error", err)
+			r.cfg.Log.Error("a key change could not be postponed", "key_ref", c.to().String(), "error", err)
 		}
 	}
 	return failed
@@ -250,7 +250,7 @@ func (r *Reconciler) transfer(ctx context.Context, c *Change) {
 	}
 	if err != nil {
 		c.LastError = "transfer: " + err.Error()
-		r.cfg.Log.Warn("key transfer answered with an error; its outcome is open", "key", c.to().String(), "error", err)
+		r.cfg.Log.Warn("key transfer answered with an error; its outcome is open", "key_ref", c.to().String(), "error", err)
 	}
 }
 

@@ -204,9 +204,11 @@ func (w *world) mark(keys []role.KeyRef, state string) error {
 }
 
 func (w *world) MarkSent(_ context.Context, keys []role.KeyRef) error { return w.mark(keys, "sent") }
+
 func (w *world) MarkActive(_ context.Context, keys []role.KeyRef) error {
 	return w.mark(keys, "active")
 }
+
 func (w *world) MarkAbandoned(_ context.Context, keys []role.KeyRef) error {
 	return w.mark(keys, "abandoned")
 }

@@ -147,7 +147,7 @@ func (r *Ring) loadEntry(k id, last dlms.InvocationCounter) error {
 		r.lost[k] = last
 		return nil
 	case errors.Is(err, durable.ErrDamaged):
-		r.cfg.Log.Error("keyring.version.lost", "key", k.ref().String(), "error", err)
+		r.cfg.Log.Error("keyring.version.lost", "key_ref", k.ref().String(), "error", err)
 		r.lost[k] = last
 		return nil
 	case err != nil:
