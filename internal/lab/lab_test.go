@@ -5,6 +5,7 @@ import (
 	"crypto/rand"
 	"errors"
 	"io"
+	"log/slog"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -23,7 +24,7 @@ func config(t *testing.T, profile string) Config {
 		}
 	})
 	return Config{
-		Profile: profile, Meters: MinMeters, Concentrators: 2, Out: &out, Now: time.Now, Rand: rand.Reader,
+		Profile: profile, Meters: MinMeters, Concentrators: 2, Log: slog.New(slog.DiscardHandler), Out: &out, Now: time.Now, Rand: rand.Reader,
 	}
 }
 
