@@ -111,7 +111,7 @@ func (c *Concentrator) try(ctx context.Context, l *line, t dlms.SystemTitle, ver
 	if err != nil {
 		return nil, err
 	}
-	c.deps.Log.Debug("session.opened", "key", ref.String(), "sap", name, "address", l.address)
+	c.deps.Log.Debug("session.opened", "key_ref", ref.String(), "sap", name, "address", l.address)
 	return &session{line: l, assoc: a, version: version, since: c.deps.Now(), broadcast: b}, nil
 }
 

@@ -64,7 +64,7 @@ func (u *uplink) raise() error {
 }
 
 func readNumber(path string) (uint64, error) {
-	b, err := os.ReadFile(path) //nolint:gosec // a file of ours
+	b, err := os.ReadFile(path)
 	if errors.Is(err, fs.ErrNotExist) {
 		return 0, nil
 	}

@@ -41,7 +41,7 @@ type Entry struct {
 func (e Entry) sum(previous []byte) [sha256.Size]byte {
 	b := append([]byte(nil), previous...)
 	b = binary.BigEndian.AppendUint64(b, e.Sequence)
-	b = binary.BigEndian.AppendUint64(b, uint64(e.Time.UnixMicro())) //nolint:gosec // two's complement is fine
+	b = binary.BigEndian.AppendUint64(b, uint64(e.Time.UnixMicro()))
 	return sha256.Sum256(append(b, e.Text...))
 }
 
@@ -147,7 +147,7 @@ func (l *Log) Since(sequence uint64, limit int) ([]Entry, error) {
 	if err != nil {
 		return nil, fmt.Errorf("key log: %w", err)
 	}
-	defer f.Close() //nolint:errcheck // only read
+	defer f.Close()
 	var out []Entry
 	d := json.NewDecoder(f)
 	for len(out) < limit {

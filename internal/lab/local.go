@@ -23,7 +23,7 @@ func (w *world) local(ctx context.Context) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	defer t.Close() //nolint:errcheck // its log is written through
+	defer t.Close()
 	granted, other := w.rows[meterGranted].Title, w.rows[meterOther].Title
 	g, err := w.grant(ctx, t, 24*time.Hour)
 	if err != nil {
@@ -172,7 +172,7 @@ func (w *world) force(ctx context.Context, own dlms.SystemTitle, k key.Unicast, 
 	if err != nil {
 		return fmt.Errorf("local port: %w", err)
 	}
-	defer conn.Close() //nolint:errcheck // the attacker does not care
+	defer conn.Close()
 	cfg := client.Linky(own, meter, security.LongTerm{Cipher: c, Send: send, Floor: security.NewMemoryFloor(meter, 0)}, w.cfg.Rand)
 	a, err := client.Open(ctx, conn, cfg)
 	if err == nil {

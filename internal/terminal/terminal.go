@@ -105,7 +105,7 @@ func ReadGrant(path string) (g enrol.Grant, err error) {
 	if err != nil {
 		return g, fmt.Errorf("grant: %w", err)
 	}
-	defer f.Close() //nolint:errcheck // only read
+	defer f.Close()
 	d := json.NewDecoder(io.LimitReader(f, maxGrant))
 	d.DisallowUnknownFields()
 	if err := d.Decode(&g); err != nil {

@@ -41,7 +41,7 @@ type Opened struct {
 // OpenLines opens or makes the file at path. Where a whole line does not verify it returns ErrDamaged: what the
 // file said there is lost.
 func OpenLines(path string) (Opened, error) {
-	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o600) //nolint:gosec // a path of ours
+	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o600)
 	if err != nil {
 		return Opened{}, err
 	}

@@ -195,7 +195,7 @@ func TestLaw7OnlyItsOwnCCLANIsTaken(t *testing.T) {
 	if err := r.Take(w.provision(2, bus.PhaseSent, 1, 1000)); !errors.Is(err, ErrRefused) {
 		t.Errorf("the same key as another version: %v", err)
 	}
-	again.Version, again.Sealed.Version = 1, 1
+	again.Sealed.Version = 1
 	w.keys[1] = key.Unicast{}
 	if err := r.Take(w.provision(1, bus.PhaseSent, 2000, 3000)); !errors.Is(err, ErrRefused) {
 		t.Errorf("another key under the same version: %v", err)
