@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"time"
 
 	"github.com/meterseal/meterseal/dlms"
 	"github.com/meterseal/meterseal/internal/bus"
@@ -187,21 +186,4 @@ func (is *IS) takeLog(ctx context.Context, from dlms.SystemTitle, entries []keyl
 		return err
 	}
 	return nil
-}
-
-// watchGrants ends grants whose time is over and asks for a new CC_LOCALE of their meters; a grant is closed when each
-// of its meters has proven one since.
-func (is *IS) watchGrants(ctx context.Context) error {
-	t := time.NewTicker(grantInterval)
-	defer t.Stop()
-	for {
-		select {
-		case <-ctx.Done():
-			return nil
-		case <-t.C:
-		}
-		if err := is.settleGrants(ctx); err != nil && ctx.Err() == nil {
-			is.deps.Log.Error("grants could not be settled", "error", err)
-		}
-	}
 }

@@ -1,0 +1,102 @@
+package central
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/meterseal/meterseal/internal/central/api"
+	"github.com/meterseal/meterseal/internal/central/fleet"
+	"github.com/meterseal/meterseal/internal/central/rotation"
+	"github.com/meterseal/meterseal/internal/enrol"
+	"github.com/meterseal/meterseal/internal/role"
+)
+
+// Grant implements api.Backend.
+func (is *IS) Grant(ctx context.Context, q api.GrantRequest) (enrol.Grant, error) {
+	g, err := is.fleet.Grant(ctx, actorOwner, fleet.Grant{
+		Terminal: q.Terminal, Meters: q.Meters, NotBefore: q.NotBefore, NotAfter: q.NotAfter,
+	})
+	if err != nil {
+		return enrol.Grant{}, err
+	}
+	return is.vault.SealGrant(ctx, actorOwner, g.ID)
+}
+
+// EndGrant implements api.Backend.
+func (is *IS) EndGrant(ctx context.Context, id string) (api.Asked, error) {
+	live, err := is.fleet.Grants(ctx, fleet.GrantLive)
+	if err != nil {
+		return api.Asked{}, err
+	}
+	for _, g := range live {
+		if g.ID == id {
+			return is.end(ctx, g)
+		}
+	}
+	return api.Asked{}, fmt.Errorf("%w grant %s, or it has ended", fleet.ErrUnknown, id)
+}
+
+func grantReason(g fleet.Grant) string { return "grant " + g.ID + " ended" }
+
+// end ends a grant and asks for the keys. Between the two a crash is mended by settleGrants.
+func (is *IS) end(ctx context.Context, g fleet.Grant) (api.Asked, error) {
+	if err := is.fleet.End(ctx, actorOwner, g); err != nil {
+		return api.Asked{}, err
+	}
+	return is.Rotate(ctx, api.Rotation{Meters: g.Meters, Roles: []role.Role{role.CCLOCALE}, Reason: grantReason(g), Once: true})
+}
+
+// settleGrants ends what is over, asks again where a change was not asked for, and closes what is proven.
+func (is *IS) settleGrants(ctx context.Context) error {
+	ended, err := is.fleet.GrantsEnded(ctx, actorIS)
+	if err != nil {
+		return err
+	}
+	for _, g := range ended {
+		if err := is.settle(ctx, g); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// settle closes an ended grant when every meter of it has proven a CC_LOCALE made after its end. A change that was
+// under way when the grant ended does not count: the grant may hold the very key it brings in.
+func (is *IS) settle(ctx context.Context, g fleet.Grant) error {
+	a, err := is.Rotate(ctx, api.Rotation{Meters: g.Meters, Roles: []role.Role{role.CCLOCALE}, Reason: grantReason(g), Once: true})
+	if err != nil || a.Asked > 0 {
+		return err
+	}
+	changes, err := is.store.Changes().ByReason(ctx, grantReason(g))
+	if err != nil {
+		return err
+	}
+	done := 0
+	for _, c := range changes {
+		if c.Step == rotation.StepDone {
+			done++
+		}
+	}
+	if done < len(g.Meters) {
+		return nil
+	}
+	return is.fleet.Close(ctx, actorOwner, g)
+}
+
+// watchGrants ends grants whose time is over and asks for a new CC_LOCALE of their meters; a grant is closed when each
+// of its meters has proven one since.
+func (is *IS) watchGrants(ctx context.Context) error {
+	t := time.NewTicker(grantInterval)
+	defer t.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-t.C:
+		}
+		if err := is.settleGrants(ctx); err != nil && ctx.Err() == nil {
+			is.deps.Log.Error("grants could not be settled", "error", err)
+		}
+	}
+}
