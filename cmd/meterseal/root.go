@@ -35,7 +35,7 @@ else.`,
 	c.SetVersionTemplate("meterseal {{.Version}}\n")
 	c.PersistentFlags().String("log-level", "info", "what is logged to standard error: debug, info, warn or error")
 	c.SetFlagErrorFunc(func(c *cobra.Command, err error) error { return usage(c, "%w", err) })
-	c.AddCommand(dlmsCommand(), meterCommand(), makerCommand(), versionCommand(), labCommand())
+	c.AddCommand(dlmsCommand(), meterCommand(), makerCommand(), versionCommand(), labCommand(), centralCommand(), concentratorCommand(), terminalCommand())
 	return c
 }
 
