@@ -1,105 +1,211 @@
 package main
 
 import (
+	"context"
 	"crypto/rand"
 	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
 	"time"
 
 	"github.com/spf13/cobra"
 
+	"github.com/meterseal/meterseal/dlms"
 	"github.com/meterseal/meterseal/internal/central"
+	"github.com/meterseal/meterseal/internal/central/api"
 	"github.com/meterseal/meterseal/internal/config"
 )
 
+// operator is what the commands that work a running central system share.
+type operator struct {
+	config, data string
+	json         bool
+}
+
 func centralCommand() *cobra.Command {
-	var file string
+	o := new(operator)
 	c := &cobra.Command{
 		Use:   "central",
-		Short: "Run the central system (IS), or work one that runs",
-		Long: `With --config it runs the central system: the vault, the bus that concentrators connect to, key changes and
-collection. 'central init' makes it first. The other commands below work a running one over the socket in its data
-directory (--data), which only its owner can open.
+		Short: "Run the central system (IS), or work a running one",
+		Long: `Without a command it runs the central system of --config until it is stopped (Ctrl-C, SIGTERM).
 
-Fields of the configuration file: data, journal, passphrase_file, system_title, listen, hosts, clock_offset, utc_offset,
-retry_min, retry_max. Paths are meant from the directory of the file.`,
+The commands below it work a running one over the socket in its data directory, which only its owner can open. They
+find it by --data, or by --config. Long jobs go on in the central system when a command is stopped.
+
+Fields of the configuration file: data, journal, passphrase_file, system_title, listen, hosts, clock_offset,
+utc_offset, retry_min, retry_max. Paths are meant from the directory of the file.`,
 		Example: `  meterseal central init --config central.yaml
   meterseal central --config central.yaml
-  meterseal central status --data is
-  meterseal central rotate --data is --reason "yearly change" --wait`,
+  meterseal central import shipment.age --data ./is
+  meterseal central rotate --role CC_LAN --wait --data ./is`,
 		Args: exactly(0),
-		RunE: func(c *cobra.Command, _ []string) error { return runCentral(c, file) },
+		RunE: func(c *cobra.Command, _ []string) error { return o.run(c) },
 	}
-	c.Flags().StringVar(&file, "config", "", "configuration file")
-	c.AddCommand(centralInitCommand())
-	c.AddCommand(operatorCommands()...)
+	s := c.PersistentFlags()
+	s.StringVar(&o.config, "config", "", "configuration file of the central system")
+	s.StringVar(&o.data, "data", "", "data directory of a running central system (default: that of --config)")
+	s.BoolVar(&o.json, "json", false, "print JSON")
+	c.AddCommand(o.initCommand(),
+		o.importCommand(), o.enrolCommand(), o.assignCommand(), o.provisionCommand(), o.associateCommand(),
+		o.collectCommand(), o.readingsCommand(), o.sightingsCommand(), o.breakerCommand(), o.clockCommand(),
+		o.broadcastCommand(), o.rollCallCommand(),
+		o.rotateCommand(), o.changesCommand(), o.keysCommand(), o.grantCommand(), o.grantEndCommand(),
+		o.statusCommand(), o.auditExportCommand())
 	return c
 }
 
-func loadCentral(file string) (central.Config, error) {
-	var cfg central.Config
-	if err := config.Load(file, &cfg); err != nil {
+// load reads the configuration, with its paths made whole.
+func (o *operator) load(c *cobra.Command) (cfg central.Config, err error) {
+	if err := need(c, "config"); err != nil {
 		return cfg, err
 	}
-	for _, p := range []*string{&cfg.Data, &cfg.Journal, &cfg.PassphraseFile} {
-		if *p != "" {
-			*p = config.Beside(file, *p)
-		}
+	if err := config.Load(o.config, &cfg); err != nil {
+		return cfg, err
+	}
+	for _, path := range []*string{&cfg.Data, &cfg.Journal, &cfg.PassphraseFile} {
+		*path = config.Beside(o.config, *path)
 	}
 	return cfg, nil
 }
 
-// clock returns the machine's clock, moved by the offset of a configuration.
-func clock(offset time.Duration) func() time.Time {
+// clockWith is the machine's clock and an offset.
+func clockWith(offset time.Duration) func() time.Time {
 	return func() time.Time { return time.Now().Add(offset) }
 }
 
-func runCentral(c *cobra.Command, file string) (err error) {
-	if file == "" {
-		return usage(c, "missing: --config, or one of the commands that --help lists")
+func (o *operator) initCommand() *cobra.Command {
+	return &cobra.Command{
+		Use:   "init",
+		Short: "Make the vault's root and the certificates, once",
+		Long: `Makes the root of the vault and the certificates of the bus in the data directory of --config; what is there is left
+as it is. It prints the vault's recipient, to which makers encrypt shipments and devices their enrolment, and the
+certificate that concentrators know the central system by.`,
+		Example: "  meterseal central init --config central.yaml",
+		Args:    exactly(0),
+		RunE: func(c *cobra.Command, _ []string) error {
+			cfg, err := o.load(c)
+			if err != nil {
+				return err
+			}
+			recipient, err := central.Init(c.Context(), cfg, central.Deps{Now: clockWith(cfg.ClockOffset), Rand: rand.Reader})
+			if err != nil {
+				return err
+			}
+			if o.json {
+				return printJSON(c, map[string]string{"recipient": recipient, "ca": cfg.CAFile()})
+			}
+			return printf(c, "recipient  %s\nCA         %s\n", recipient, cfg.CAFile())
+		},
+	}
+}
+
+func (o *operator) run(c *cobra.Command) error {
+	if o.data != "" {
+		return usage(c, "--data is for the commands that work a running central system; this one wants --config")
+	}
+	cfg, err := o.load(c)
+	if err != nil {
+		return err
 	}
 	log, err := logger(c)
 	if err != nil {
 		return err
 	}
-	cfg, err := loadCentral(file)
+	if _, err := os.Stat(cfg.CAFile()); errors.Is(err, fs.ErrNotExist) {
+		return withHint(fmt.Errorf("no central system in %s: %w", cfg.Data, err), "make one: meterseal central init --config %s", o.config)
+	}
+	is, err := central.Open(c.Context(), cfg, central.Deps{Now: clockWith(cfg.ClockOffset), Rand: rand.Reader, Log: log})
 	if err != nil {
 		return err
 	}
-	is, err := central.Open(c.Context(), cfg, central.Deps{Now: clock(cfg.ClockOffset), Rand: rand.Reader, Log: log})
-	if err != nil {
-		return err
+	if err := o.announce(c, is.URL(), filepath.Join(cfg.Data, api.SocketName)); err != nil {
+		return errors.Join(err, is.Close())
 	}
-	defer func() { err = errors.Join(err, is.Close()) }()
-	return is.Run(c.Context())
+	return errors.Join(stopped(c.Context(), is.Run(c.Context())), is.Close())
 }
 
-func centralInitCommand() *cobra.Command {
-	var file string
-	var asJSON bool
-	c := &cobra.Command{
-		Use: "init", Short: "Make the vault's root and the bus's certificates, once",
-		Long: `Makes what the central system stands on. What is there already is left as it is. It prints the age recipient
-that shipment and enrolment files are encrypted to, and the certificate that concentrators need a copy of.`,
-		Example: "  meterseal central init --config central.yaml", Args: exactly(0),
-		RunE: func(c *cobra.Command, _ []string) error {
-			if err := need(c, "config"); err != nil {
-				return err
-			}
-			cfg, err := loadCentral(file)
-			if err != nil {
-				return err
-			}
-			recipient, err := central.Init(c.Context(), cfg, central.Deps{Now: clock(cfg.ClockOffset), Rand: rand.Reader})
-			if err != nil {
-				return err
-			}
-			if asJSON {
-				return printJSON(c, map[string]string{"recipient": recipient, "ca": cfg.CAFile()})
-			}
-			return printf(c, "recipient  %s\nca         %s\n", recipient, cfg.CAFile())
-		},
+func (o *operator) announce(c *cobra.Command, url, socket string) error {
+	if o.json {
+		return printJSON(c, map[string]string{"bus": url, "socket": socket})
 	}
-	c.Flags().StringVar(&file, "config", "", "configuration file")
-	c.Flags().BoolVar(&asJSON, "json", false, "print JSON")
+	return printf(c, "bus     %s\nsocket  %s\n", url, socket)
+}
+
+// stopped takes the end that was asked for as no error.
+func stopped(ctx context.Context, err error) error {
+	if ctx.Err() != nil && errors.Is(err, context.Canceled) {
+		return nil
+	}
+	return err
+}
+
+// work is what a command does with a running central system.
+type work func(ctx context.Context, c *cobra.Command, is *api.Client, args []string) error
+
+// command finishes a command that works a running central system.
+func (o *operator) command(c *cobra.Command, args cobra.PositionalArgs, do work) *cobra.Command {
+	c.Args = args
+	c.RunE = func(c *cobra.Command, args []string) error {
+		dir := o.data
+		if dir == "" {
+			if o.config == "" {
+				return usage(c, "missing: --data, the data directory of the central system, or --config")
+			}
+			cfg, err := o.load(c)
+			if err != nil {
+				return err
+			}
+			dir = cfg.Data
+		}
+		is := api.NewClient(dir)
+		defer is.Close()
+		return do(c.Context(), c, is, args)
+	}
 	return c
+}
+
+// show prints v as JSON, or else what text says.
+func (o *operator) show(c *cobra.Command, v any, text func() error) error {
+	if o.json {
+		return printJSON(c, v)
+	}
+	return text()
+}
+
+// titleOf reads a system title of the command line.
+func titleOf(c *cobra.Command, what, s string) (dlms.SystemTitle, error) {
+	t, err := dlms.ParseSystemTitle(s)
+	if err != nil {
+		return t, usage(c, "%s: %w, got %q", what, err, s)
+	}
+	return t, nil
+}
+
+func titlesOf(c *cobra.Command, what string, list []string) ([]dlms.SystemTitle, error) {
+	out := make([]dlms.SystemTitle, len(list))
+	for i, s := range list {
+		var err error
+		if out[i], err = titleOf(c, what, s); err != nil {
+			return nil, err
+		}
+	}
+	return out, nil
+}
+
+// when shows a moment, or that there is none.
+func when(t time.Time) string {
+	if t.IsZero() {
+		return "-"
+	}
+	return t.UTC().Format(time.RFC3339)
+}
+
+// named shows a title, or that there is none.
+func named(t dlms.SystemTitle) string {
+	if t.IsZero() {
+		return "-"
+	}
+	return t.String()
 }

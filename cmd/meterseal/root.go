@@ -35,7 +35,8 @@ else.`,
 	c.SetVersionTemplate("meterseal {{.Version}}\n")
 	c.PersistentFlags().String("log-level", "info", "what is logged to standard error: debug, info, warn or error")
 	c.SetFlagErrorFunc(func(c *cobra.Command, err error) error { return usage(c, "%w", err) })
-	c.AddCommand(dlmsCommand(), meterCommand(), makerCommand(), versionCommand(), labCommand(), centralCommand(), concentratorCommand(), terminalCommand())
+	c.AddCommand(labCommand(), centralCommand(), concentratorCommand(), meterCommand(), terminalCommand(), makerCommand(),
+		dlmsCommand(), auditCommand(), versionCommand())
 	return c
 }
 

@@ -36,6 +36,8 @@ type IS struct {
 	cfg  Config
 	deps Deps
 	own  dlms.SystemTitle
+	// auditKey is the public key of the audit log.
+	auditKey string
 
 	store      *store.Store
 	audit      *audit.Log
@@ -82,6 +84,7 @@ func (is *IS) openVault(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	is.auditKey = root.Signer().PublicKey()
 	is.audit = audit.New(is.store, audit.Options{Signer: root.Signer(), Now: is.deps.Now, Log: is.deps.Log})
 	is.fleet = fleet.New(is.store, is.audit, is.deps.Now, is.deps.Rand)
 	if err := is.fleet.RegisterNode(ctx, actorIS, is.own); err != nil {

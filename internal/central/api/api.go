@@ -62,14 +62,16 @@ type Backend interface {
 
 // Status counts what the IS knows.
 type Status struct {
-	SystemTitle    dlms.SystemTitle   `json:"system_title"`
-	VaultRecipient string             `json:"vault_recipient"`
-	BusURL         string             `json:"bus_url"`
-	Time           time.Time          `json:"time"`
-	Meters         []MeterStatus      `json:"meters"`
-	Concentrators  []dlms.SystemTitle `json:"concentrators"`
-	Terminals      []dlms.SystemTitle `json:"terminals"`
-	OpenChanges    int                `json:"open_changes"`
+	SystemTitle    dlms.SystemTitle `json:"system_title"`
+	VaultRecipient string           `json:"vault_recipient"`
+	BusURL         string           `json:"bus_url"`
+	// AuditKey is the public key of the audit log, by which an export is verified offline.
+	AuditKey      string             `json:"audit_key"`
+	Time          time.Time          `json:"time"`
+	Meters        []MeterStatus      `json:"meters"`
+	Concentrators []dlms.SystemTitle `json:"concentrators"`
+	Terminals     []dlms.SystemTitle `json:"terminals"`
+	OpenChanges   int                `json:"open_changes"`
 	// BusBytesIn and Out count the WAN as the IS sees it.
 	BusBytesIn  uint64 `json:"bus_bytes_in"`
 	BusBytesOut uint64 `json:"bus_bytes_out"`
