@@ -335,3 +335,16 @@ func TestAnUpToAnISThatDoesNotListenIsUnreachable(t *testing.T) {
 	_, err := w.connect(w.config(u, pair), nil).SendUp(short(t), Up{Hello: &Hello{}})
 	wantFault(t, err, FaultUnreachable)
 }
+
+func TestAnOrderWhoseDeadlineIsOverIsNotSent(t *testing.T) {
+	u, _ := newUser(t, 1)
+	w := newWorld(t, u)
+	o := statusOrder()
+	o.NotAfter = time.Now().Add(-time.Second)
+	_, err := w.is.Order(short(t), u.Title, o)
+	wantFault(t, err, FaultExpired)
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	_, err = w.is.Order(ctx, u.Title, statusOrder())
+	wantFault(t, err, FaultExpired)
+}

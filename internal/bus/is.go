@@ -93,8 +93,9 @@ func (b *IS) Close() {
 func (b *IS) Stats() Stats { return Stats{BytesIn: b.in.Load(), BytesOut: b.out.Load()} }
 
 // Order sends an order and waits for its answer. It fills in ID, and NotAfter from the deadline of ctx, at most
-// MaxOrderLife. The error is a *Fault where the bus itself knows: FaultUnreachable when the concentrator is not
-// there, so nothing was done, FaultUnknown when no answer came in time, so it may have been. A fault that the
+// MaxOrderLife. The error is a *Fault where the bus itself knows: FaultExpired and FaultUnreachable (the concentrator
+// is not there) when nothing was sent, so nothing was done; FaultUnknown when no answer came in time, so it may have
+// been. A fault that the
 // concentrator reports is in the Reply.
 func (b *IS) Order(ctx context.Context, concentrator dlms.SystemTitle, o Order) (Reply, error) {
 	if err := b.complete(ctx, &o); err != nil {
@@ -104,7 +105,11 @@ func (b *IS) Order(ctx context.Context, concentrator dlms.SystemTitle, o Order) 
 	if err != nil {
 		return Reply{}, err
 	}
-	ctx, cancel := context.WithTimeout(ctx, o.NotAfter.Sub(b.cfg.Now())+answerMargin)
+	left := o.NotAfter.Sub(b.cfg.Now())
+	if left <= 0 || ctx.Err() != nil {
+		return Reply{}, fmt.Errorf("order: %w", fault(FaultExpired, "its deadline was over before it was sent"))
+	}
+	ctx, cancel := context.WithTimeout(ctx, left+answerMargin)
 	defer cancel()
 	b.out.Add(uint64(len(data)))
 	msg, err := b.nc.RequestWithContext(ctx, orderSubject(concentrator), data)

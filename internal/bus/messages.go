@@ -261,6 +261,8 @@ type Hello struct {
 	Epoch uint64             `json:"epoch"`
 	Found []dlms.SystemTitle `json:"found"`
 	Held  []HeldKey          `json:"held"`
+	// LogSequence is the newest entry of its log of key use: one below what the IS has been told is a rewound copy.
+	LogSequence uint64 `json:"log_sequence"`
 }
 
 // Readings carries day blocks.

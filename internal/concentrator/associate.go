@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -11,6 +12,7 @@ import (
 	"github.com/meterseal/meterseal/dlms/client"
 	"github.com/meterseal/meterseal/dlms/security"
 	"github.com/meterseal/meterseal/internal/bus"
+	"github.com/meterseal/meterseal/internal/concentrator/keyring"
 	"github.com/meterseal/meterseal/internal/role"
 )
 
@@ -44,7 +46,7 @@ func (c *Concentrator) associate(ctx context.Context, t dlms.SystemTitle, b *cli
 	}
 	var errs []error
 	for _, l := range lines {
-		for _, v := range versions[:min(len(versions), triedVersions)] {
+		for _, v := range tried(versions) {
 			s, err := c.try(ctx, l, t, v.Number, b)
 			if err == nil {
 				c.lan.proven(l, t)
@@ -58,6 +60,18 @@ func (c *Concentrator) associate(ctx context.Context, t dlms.SystemTitle, b *cli
 		c.doubt(l, errs[len(errs)-1])
 	}
 	return nil, associateFault(t, errs)
+}
+
+// tried are the versions to try: the newest ones, and the one that was proven last, however many came after it and were
+// not taken.
+func tried(versions []keyring.Version) []keyring.Version {
+	out := slices.Clone(versions[:min(len(versions), triedVersions)])
+	for _, v := range versions[len(out):] {
+		if v.Phase == bus.PhaseActive {
+			out = append(out, v)
+		}
+	}
+	return out
 }
 
 // doubt forgets who is on a line where an association failed for another reason than the key: somebody else may have

@@ -79,11 +79,11 @@ func TestASlowMeterDoesNotBlockTheOthers(t *testing.T) {
 	lan := w.lan()
 	g := w.gate(lan[0])
 	cfg := w.config(append([]string{g.address}, lan[1:]...)...)
-	cfg.Parallel, cfg.Timeout = 2, 3*time.Second
+	cfg.Parallel, cfg.Timeout = 2, 1500*time.Millisecond
 	w.run(cfg)
 	w.provisionAll()
 	w.order(bus.Order{Status: &bus.Status{Associate: true}})
-	g.set(func([]byte) bool { time.Sleep(time.Minute / 8); return false })
+	g.set(func([]byte) bool { time.Sleep(2 * time.Second); return false })
 	begin := time.Now()
 	slow := make(chan bus.Reply, 1)
 	go func() {
@@ -92,7 +92,7 @@ func TestASlowMeterDoesNotBlockTheOthers(t *testing.T) {
 	if r := w.collect(w.rows[1].Title, w.rows[2].Title, w.rows[3].Title); r.Read != 3 {
 		t.Errorf("the others: %+v", r)
 	}
-	if took := time.Since(begin); took > 2*time.Second {
+	if took := time.Since(begin); took > time.Second {
 		t.Errorf("the others took %s", took)
 	}
 	if r := (<-slow).Collect; r == nil || len(r.Failed) != 1 || r.Failed[0].Code != bus.FaultUnreachable {
@@ -142,10 +142,10 @@ func TestALiarIsNotBelieved(t *testing.T) {
 	w := newWorld(t, sim.ProfileHardened, 2)
 	// The liar answers discovery with the title of meter 0 and everything else by meter 1.
 	real0, real1 := w.lan()[0], w.lan()[1]
-	var dialled atomic.Int32
+	var moved atomic.Bool
 	liar := w.stranger(func(c net.Conn) {
 		to := real1
-		if dialled.Add(1) == 1 {
+		if !moved.Load() {
 			to = real0
 		}
 		up, err := net.Dial("tcp", to)
@@ -156,9 +156,12 @@ func TestALiarIsNotBelieved(t *testing.T) {
 		_, _ = io.Copy(up, c)
 		_ = up.Close()
 	})
-	c, _ := w.run(w.config(liar, real0))
+	cfg := w.config(liar, real0)
+	cfg.Rediscover = 100 * time.Millisecond // both ask one meter at once, and may disturb each other
+	c, _ := w.run(cfg)
 	w.provisionAll()
 	w.eventually("both are found", func() bool { return len(c.lan.known(w.rows[0].Title)) == 2 })
+	moved.Store(true)
 	for _, l := range c.lan.lines {
 		l.close() // the next connection of the liar goes to meter 1
 	}

@@ -96,12 +96,18 @@ func (c *Concentrator) relay(ctx context.Context, e bus.Relay) bus.Reply {
 	if len(lines) == 0 {
 		return fail(&bus.Fault{Code: bus.FaultNoMeter, Text: fmt.Sprintf("meter %s was not found on the local network", e.Meter)})
 	}
-	answer, err := lines[0].exchange(ctx, e.ClientSAP, e.ServerSAP, e.APDU)
-	if err != nil {
-		c.doubt(lines[0], err)
-		return fail(err)
+	for i, l := range lines {
+		answer, err := l.exchange(ctx, e.ClientSAP, e.ServerSAP, e.APDU)
+		if err == nil {
+			return bus.Reply{Relay: &bus.RelayResult{APDU: answer}}
+		}
+		c.doubt(l, err)
+		// Once it has left it is not sent again: the meter may have taken it.
+		if !errors.Is(err, errNotSent) || i == len(lines)-1 {
+			return fail(err)
+		}
 	}
-	return bus.Reply{Relay: &bus.RelayResult{APDU: answer}}
+	return fail(errNotSent)
 }
 
 func (c *Concentrator) claimed(t dlms.SystemTitle) bool {

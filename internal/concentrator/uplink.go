@@ -170,7 +170,7 @@ func (c *Concentrator) greet(ctx context.Context) error {
 		return nil
 	default:
 	}
-	_, err := c.bus.SendUp(ctx, bus.Up{Hello: &bus.Hello{Epoch: c.up.epoch, Found: c.lan.found(), Held: c.ring.Held()}})
+	_, err := c.bus.SendUp(ctx, bus.Up{Hello: &bus.Hello{Epoch: c.up.epoch, Found: c.lan.found(), Held: c.ring.Held(), LogSequence: c.log.Last()}})
 	var f *bus.Fault
 	switch {
 	case err == nil:

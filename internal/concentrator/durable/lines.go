@@ -60,27 +60,31 @@ func (o *Opened) load() error {
 	if len(b) > maxFile {
 		return fmt.Errorf("%w: longer than %d bytes", ErrDamaged, maxFile)
 	}
-	for {
-		line, rest, whole := bytes.Cut(b, []byte{'\n'})
-		if !whole {
-			o.Torn = len(line) > 0
-			break
-		}
-		content, ok := verify(line)
-		if !ok {
-			return fmt.Errorf("%w: line %d", ErrDamaged, len(o.Content)+1)
-		}
-		o.Content = append(o.Content, content)
-		o.size += int64(len(line)) + 1
-		b = rest
+	if o.Content, o.size, err = parse(b); err != nil {
+		return err
 	}
-	if o.Torn {
+	if o.Torn = o.size < int64(len(b)); o.Torn {
 		if err := errors.Join(o.file.Truncate(o.size), o.file.Sync()); err != nil {
 			return err
 		}
 	}
 	_, err = o.file.Seek(o.size, io.SeekStart)
 	return err
+}
+
+// parse returns the whole lines and their size.
+func parse(b []byte) (content [][]byte, size int64, err error) {
+	for {
+		line, rest, whole := bytes.Cut(b, []byte{'\n'})
+		if !whole {
+			return content, size, nil
+		}
+		c, ok := verify(line)
+		if !ok {
+			return nil, 0, fmt.Errorf("%w: line %d", ErrDamaged, len(content)+1)
+		}
+		content, size, b = append(content, c), size+int64(len(line))+1, rest
+	}
 }
 
 func verify(line []byte) (content []byte, ok bool) {
