@@ -2,6 +2,7 @@ package central
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"time"
 
@@ -53,12 +54,11 @@ func (is *IS) settleGrants(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	var errs []error
 	for _, g := range ended {
-		if err := is.settle(ctx, g); err != nil {
-			return err
-		}
+		errs = append(errs, is.settle(ctx, g)) // one that cannot be settled holds no other up
 	}
-	return nil
+	return errors.Join(errs...)
 }
 
 // settle closes an ended grant when every meter of it has proven a CC_LOCALE made after its end. A change that was

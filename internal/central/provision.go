@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 
 	"github.com/meterseal/meterseal/dlms"
 	"github.com/meterseal/meterseal/internal/bus"
@@ -43,7 +44,10 @@ func (is *IS) provision(ctx context.Context, d dlms.SystemTitle, refs []role.Key
 	// A refusal of a phase without the key: the first delivery was lost on the way. Seal those once more.
 	var again []role.KeyRef
 	for _, f := range refused {
-		again = append(again, role.KeyRef{Meter: f.Meter, Role: role.CCLAN, Version: f.Version})
+		k := role.KeyRef{Meter: f.Meter, Role: role.CCLAN, Version: f.Version}
+		if slices.Contains(refs, k) && !slices.Contains(again, k) { // what it names is checked against what was sent
+			again = append(again, k)
+		}
 	}
 	if err := is.seal(ctx, d, p, again); err != nil {
 		return nil, nil, err
@@ -99,11 +103,16 @@ func phaseOf(s vault.State) bus.Phase {
 
 // provisionAll is provision for the rotation, which wants all or an error.
 func (is *IS) provisionAll(ctx context.Context, d dlms.SystemTitle, refs []role.KeyRef) error {
-	_, refused, err := is.provision(ctx, d, refs)
+	held, refused, err := is.provision(ctx, d, refs)
 	if err != nil {
 		return err
 	}
 	var errs []error
+	for _, k := range refs {
+		if !slices.ContainsFunc(held, func(h bus.HeldKey) bool { return h.Meter == k.Meter && h.Version == k.Version }) {
+			errs = append(errs, fmt.Errorf("concentrator %s does not say that it holds %s", d, k))
+		}
+	}
 	for _, f := range refused {
 		errs = append(errs, fmt.Errorf("concentrator %s refuses %s v%d: %s", d, f.Meter, f.Version, f.Text))
 	}
@@ -171,7 +180,7 @@ func (is *IS) up(ctx context.Context, from dlms.SystemTitle, u bus.Up) error {
 // hello notes the boot counter. A counter that does not rise is a rewound copy, or a second process with the same
 // identity: it is alarmed, and the concentrator is told. The same hello repeated after a lost answer is not.
 func (is *IS) hello(ctx context.Context, from dlms.SystemTitle, h bus.Hello) error {
-	if err := is.store.RaiseEpoch(ctx, from, h.Epoch); err != nil {
+	if err := errors.Join(is.store.CheckDeviceLog(ctx, from, h.LogSequence), is.store.RaiseEpoch(ctx, from, h.Epoch)); err != nil {
 		is.deps.Log.Error("hello refused", "concentrator", from.String(), "error", err)
 		return err
 	}

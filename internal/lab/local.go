@@ -121,6 +121,11 @@ func (w *world) expired(ctx context.Context, t *terminal.Terminal, meter dlms.Sy
 	if err != nil {
 		return err
 	}
+	// It works while it lasts: what is refused later is refused for its end.
+	if _, err := t.Read(ctx, g, meter, w.localPort(meterGranted)); err != nil {
+		return fmt.Errorf("the short grant, while it lasts: %w", err)
+	}
+	w.report.TerminalReads++
 	// The IS ends it by itself when its time is over, and changes the key.
 	if err := w.awaitChanges(ctx, "grant "+g.ID+" ended", 1); err != nil {
 		return err
@@ -155,14 +160,7 @@ func (w *world) force(ctx context.Context, own dlms.SystemTitle, k key.Unicast, 
 	if err != nil {
 		return err
 	}
-	c, err := security.NewCipher(aead, key.Authentication{})
-	if err != nil {
-		return err
-	}
-	// Far above anything the honest terminal has sent, and below what the meter refuses as a jump.
-	send, err := security.NewBlockCounter(security.BlockConfig{
-		Start: security.Reservation{Ceiling: 1 << 20}, Reserve: func(security.Reservation) error { return nil },
-	})
+	c, err := security.NewCipher(w.oracle.Wrap(aead, k.Fingerprint()), key.Authentication{})
 	if err != nil {
 		return err
 	}
@@ -173,10 +171,13 @@ func (w *world) force(ctx context.Context, own dlms.SystemTitle, k key.Unicast, 
 		return fmt.Errorf("local port: %w", err)
 	}
 	defer conn.Close()
-	cfg := client.Linky(own, meter, security.LongTerm{Cipher: c, Send: send, Floor: security.NewMemoryFloor(meter, 0)}, w.cfg.Rand)
+	cfg := client.Linky(own, meter, security.LongTerm{Cipher: c, Send: w.thief, Floor: security.NewMemoryFloor(meter, 0)}, w.cfg.Rand)
 	a, err := client.Open(ctx, conn, cfg)
 	if err == nil {
 		return errors.Join(fmt.Errorf("meter %s let the terminal in", meter), a.Release(ctx))
 	}
-	return nil
+	if errors.As(err, new(*client.RejectError)) || errors.As(err, new(*client.ExceptionError)) {
+		return nil
+	}
+	return fmt.Errorf("want the meter's own refusal: %w", err) // a dead line refuses nothing
 }

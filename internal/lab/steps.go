@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/vbauerster/mpb/v8"
@@ -270,6 +271,9 @@ func (w *world) concentratorTried(ctx context.Context, err error) (string, error
 	if w.cfg.Profile == "hardened" {
 		if err == nil {
 			return "", errors.New("the concentrator opened the breaker")
+		}
+		if !strings.Contains(err.Error(), dlms.ActionReadWriteDenied.String()) && !strings.Contains(err.Error(), dlms.ActionObjectUndefined.String()) {
+			return "", fmt.Errorf("want the meter's own refusal of the concentrator: %w", err)
 		}
 		w.report.Refused.ConcentratorBreaker++
 		return "refused", nil

@@ -18,6 +18,7 @@ import (
 
 	"github.com/meterseal/meterseal/dlms"
 	"github.com/meterseal/meterseal/dlms/dlmstest"
+	"github.com/meterseal/meterseal/dlms/security"
 	"github.com/meterseal/meterseal/internal/central"
 	"github.com/meterseal/meterseal/internal/central/api"
 	"github.com/meterseal/meterseal/internal/concentrator"
@@ -59,6 +60,10 @@ type world struct {
 	group *errgroup.Group
 	ctx   context.Context //nolint:containedctx // ends the roles
 	once  sync.Once
+
+	// thief counts what a changed terminal seals: above every range that the IS has lent, below what a meter refuses as
+	// a jump, and elsewhere in each process.
+	thief security.SendCounter
 }
 
 const maker = "MSL"
@@ -86,6 +91,14 @@ func open(ctx context.Context, cfg Config, r *Report) (*world, error) {
 	offset := time.Duration(w.memo.OffsetMS) * time.Millisecond
 	w.now = func() time.Time { return cfg.Now().Add(offset) }
 	r.Round = w.memo.Round
+	var err error
+	w.thief, err = security.NewBlockCounter(security.BlockConfig{
+		Start:   security.Reservation{Ceiling: 1<<23 + dlms.InvocationCounter(cfg.Now().Unix()%(1<<22))}, //nolint:gosec // below 2^22
+		Reserve: func(security.Reservation) error { return nil },
+	})
+	if err != nil {
+		return nil, err
+	}
 	inner, stop := context.WithCancel(ctx)
 	w.stop = stop
 	w.group, w.ctx = errgroup.WithContext(inner)

@@ -128,7 +128,7 @@ func WriteGrant(path string, g enrol.Grant) error {
 
 // Associate opens an association with a granted meter on its local port at address (host:port). It refuses by itself a
 // grant that is forged, another terminal's, not in force now, or without this meter.
-func (t *Terminal) Associate(ctx context.Context, g enrol.Grant, meter dlms.SystemTitle, address string) (*client.Association, error) {
+func (t *Terminal) Associate(ctx context.Context, g enrol.Grant, meter dlms.SystemTitle, address string) (*Session, error) {
 	if err := g.Verify(t.id.Title(), t.id.MAC()); err != nil {
 		return nil, err
 	}
@@ -191,7 +191,18 @@ func (l limited) Next() (dlms.InvocationCounter, error) {
 	return ic, err
 }
 
-func (t *Terminal) open(ctx context.Context, meter dlms.SystemTitle, address string, long security.LongTerm) (*client.Association, error) {
+// Session is an association on a local port, with the line below it.
+type Session struct {
+	*client.Association
+	line io.Closer
+}
+
+// Close releases the association and gives up the line.
+func (s *Session) Close(ctx context.Context) error {
+	return errors.Join(s.Release(ctx), s.line.Close())
+}
+
+func (t *Terminal) open(ctx context.Context, meter dlms.SystemTitle, address string, long security.LongTerm) (*Session, error) {
 	conn, err := hdlc.Dial(ctx, address, hdlc.Config{Client: role.SAPTSP, Server: role.SAPServer})
 	if err != nil {
 		return nil, fmt.Errorf("local port of %s: %w", meter, err)
@@ -202,7 +213,7 @@ func (t *Terminal) open(ctx context.Context, meter dlms.SystemTitle, address str
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("association with %s: %w", meter, err), conn.Close())
 	}
-	return a, nil
+	return &Session{a, conn}, nil
 }
 
 // Reading is what a terminal reads of a meter.
@@ -218,7 +229,7 @@ func (t *Terminal) Read(ctx context.Context, g enrol.Grant, meter dlms.SystemTit
 	if err != nil {
 		return r, err
 	}
-	defer func() { err = errors.Join(err, a.Release(ctx)) }()
+	defer func() { err = errors.Join(err, a.Close(ctx)) }()
 	r.Meter = meter
 	v, err := a.Get(ctx, dlms.AttributeRef{Class: dlms.ClassClock, Instance: dlms.OBIS{0, 0, 1, 0, 0, 255}, Attribute: 2})
 	if err != nil {

@@ -17,6 +17,8 @@ import (
 var (
 	// ErrUnknown is returned for a title that no enrolled meter or device has.
 	ErrUnknown = errors.New("fleet: unknown")
+	// ErrUnassigned is returned for a meter that is under no concentrator, or already under another one.
+	ErrUnassigned = errors.New("fleet: assignment")
 	// ErrTime is returned for a grant that ends before it begins, or is over.
 	ErrTime = errors.New("fleet: grant: its time is no time")
 	// ErrTitleInUse is returned for a system title that something else bears (law 4).
@@ -128,6 +130,16 @@ func (f *Fleet) Of(ctx context.Context, kind string) ([]Device, error) {
 // Assign puts meters under a concentrator, all or none.
 func (f *Fleet) Assign(ctx context.Context, by audit.Actor, concentrator dlms.SystemTitle, meters []dlms.SystemTitle) error {
 	return f.Update(ctx, func(ctx context.Context) error {
+		for _, t := range meters {
+			// Moving a meter must change its CC_LAN, or the old concentrator keeps a key that works: not built yet.
+			m, err := f.Find(ctx, t)
+			if err != nil {
+				return err
+			}
+			if !m.Concentrator.IsZero() && m.Concentrator != concentrator {
+				return fmt.Errorf("%w: meter %s is under %s, which holds its CC_LAN; moving a meter is not possible yet", ErrUnassigned, t, m.Concentrator)
+			}
+		}
 		n, err := f.AssignMeters(ctx, concentrator, meters)
 		if err != nil {
 			return fmt.Errorf("assign meters to %s: %w", concentrator, err)

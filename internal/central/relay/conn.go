@@ -75,4 +75,4 @@ func order(ctx context.Context, b Bus, concentrator dlms.SystemTitle, o bus.Orde
 }
 
 // claimFor is how long a claim lasts at the most; it is released earlier.
-const claimFor = 30 * time.Second
+const claimFor = 2 * time.Minute

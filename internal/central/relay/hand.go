@@ -80,16 +80,21 @@ func (h *Hand) With(ctx context.Context, meter dlms.SystemTitle, purpose string,
 	if place.EndToEnd {
 		r = role.CCIS
 	}
+	unlock, err := h.locks.hold(ctx, meter)
+	if err != nil {
+		return err
+	}
+	defer unlock()
+	// Under the lock: a key change that was waited for may have brought a new version.
 	active, err := h.cfg.Vault.Active(ctx, []vault.Target{{Meter: meter, Role: r}})
 	if err != nil {
 		return err
 	}
-	return h.under(ctx, place, active[0].Ref, purpose, f)
+	return h.underLocked(ctx, place, active[0].Ref, purpose, f)
 }
 
-// under runs f in an association under one key version.
-func (h *Hand) under(ctx context.Context, place Place, k role.KeyRef, purpose string, f func(context.Context, *client.Association) error) error {
-	defer h.locks.hold(k.Meter)()
+// underLocked runs f in an association under one key version. The caller holds the meter's lock.
+func (h *Hand) underLocked(ctx context.Context, place Place, k role.KeyRef, purpose string, f func(context.Context, *client.Association) error) error {
 	if k.Role == role.CCLAN {
 		if err := h.claim(ctx, place.Concentrator, k.Meter); err != nil {
 			return err
@@ -191,7 +196,12 @@ func (h *Hand) Opens(ctx context.Context, k role.KeyRef) error {
 	if err != nil {
 		return err
 	}
-	err = h.under(ctx, place, k, "proof", func(context.Context, *client.Association) error { return nil })
+	unlock, err := h.locks.hold(ctx, k.Meter)
+	if err != nil {
+		return err
+	}
+	defer unlock()
+	err = h.underLocked(ctx, place, k, "proof", func(context.Context, *client.Association) error { return nil })
 	if refusedByMeter(err) {
 		return fmt.Errorf("%w: %w", rotation.ErrRefused, err)
 	}

@@ -67,7 +67,11 @@ func (h *Hand) Perform(ctx context.Context, meter dlms.SystemTitle, ops ...bus.O
 	if err != nil {
 		return err
 	}
-	defer h.locks.hold(meter)()
+	unlock, err := h.locks.hold(ctx, meter)
+	if err != nil {
+		return err
+	}
+	defer unlock()
 	reply, err := order(ctx, h.cfg.Bus, place.Concentrator, bus.Order{Perform: &bus.Perform{Meter: meter, Ops: ops}})
 	if err != nil {
 		return err

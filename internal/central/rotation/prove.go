@@ -19,7 +19,7 @@ const (
 
 // prove seeks the proof of law 5 (step 5): n+1 in force, or n still in force, or neither.
 func (r *Reconciler) prove(ctx context.Context, c *Change) {
-	v, err := r.holds(ctx, c.to())
+	v, err := r.holds(ctx, c.to(), true)
 	if v == inForce {
 		r.finish(ctx, c)
 		return
@@ -28,7 +28,7 @@ func (r *Reconciler) prove(ctx context.Context, c *Change) {
 		r.later(c, err)
 		return
 	}
-	old, err := r.holds(ctx, c.ref(c.From))
+	old, err := r.holds(ctx, c.ref(c.From), false)
 	switch old {
 	case inForce:
 		r.again(ctx, c)
@@ -41,10 +41,11 @@ func (r *Reconciler) prove(ctx context.Context, c *Change) {
 }
 
 // holds asks the meter whether a version is in force. CC_LOCALE, which nobody remote can try, is proven by the check
-// value read in an authenticated association; the others by opening an association under them.
-func (r *Reconciler) holds(ctx context.Context, k role.KeyRef) (verdict, error) {
+// value read in an authenticated association, and for a fresh version by the event of the change in the main log (an old
+// one may have left the log); the others by opening an association under them.
+func (r *Reconciler) holds(ctx context.Context, k role.KeyRef, fresh bool) (verdict, error) {
 	if k.Role == role.CCLOCALE {
-		return r.shown(ctx, k)
+		return r.shown(ctx, k, fresh)
 	}
 	err := r.cfg.Hand.Opens(ctx, k)
 	switch {
@@ -57,7 +58,7 @@ func (r *Reconciler) holds(ctx context.Context, k role.KeyRef) (verdict, error) 
 	}
 }
 
-func (r *Reconciler) shown(ctx context.Context, k role.KeyRef) (verdict, error) {
+func (r *Reconciler) shown(ctx context.Context, k role.KeyRef, fresh bool) (verdict, error) {
 	want, err := r.cfg.Vault.CheckValue(ctx, k)
 	if err != nil {
 		return unknown, err
@@ -66,7 +67,7 @@ func (r *Reconciler) shown(ctx context.Context, k role.KeyRef) (verdict, error) 
 	switch {
 	case err != nil:
 		return unknown, err
-	case got == want && k.Version > 1 && !logged:
+	case got == want && fresh && !logged:
 		return unknown, fmt.Errorf("the meter shows %s but its main log has no event of the change", k)
 	case got == want:
 		return inForce, nil
@@ -98,9 +99,9 @@ func (r *Reconciler) again(ctx context.Context, c *Change) {
 		r.later(c, fmt.Errorf("mark abandoned: %w", err))
 		return
 	}
+	c.Tried++
 	r.later(c, fmt.Errorf("v%d was not taken, v%d is still in force", c.To, c.From))
 	c.Step, c.To = StepWanted, 0
-	c.Tried++
 }
 
 // search tries every version that may be in force, newest first (step 6). What it finds becomes the version the
@@ -112,7 +113,7 @@ func (r *Reconciler) search(ctx context.Context, c *Change) {
 		return
 	}
 	for _, k := range candidates {
-		v, err := r.holds(ctx, k)
+		v, err := r.holds(ctx, k, false)
 		switch v {
 		case inForce:
 			r.found(ctx, c, k)

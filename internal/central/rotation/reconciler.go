@@ -285,9 +285,10 @@ func (r *Reconciler) postpone(ctx context.Context, c *Change, cause error) error
 	return r.save(saveCtx, []*Change{c})
 }
 
-// later sets the time of the next try: twice as long each time, within the bounds.
+// later sets the time of the next try: twice as long each time, within the bounds. Versions given up count too: a meter
+// that keeps its key must not burn a version every few seconds.
 func (r *Reconciler) later(c *Change, cause error) {
-	wait := r.cfg.RetryMin << min(c.Attempts, 20)
+	wait := r.cfg.RetryMin << min(c.Attempts+c.Tried, 20)
 	c.Attempts++
 	c.DueAt = r.cfg.Now().Add(min(max(wait, r.cfg.RetryMin), r.cfg.RetryMax))
 	c.LastError = cause.Error()

@@ -44,6 +44,16 @@ func (s *Store) AppendDeviceLog(ctx context.Context, d dlms.SystemTitle, entries
 	})
 }
 
+// CheckDeviceLog refuses a device whose own log ends before what it has told: its state was taken back, and with it its
+// counters.
+func (s *Store) CheckDeviceLog(ctx context.Context, d dlms.SystemTitle, sequence uint64) error {
+	last, err := s.lastDeviceLog(ctx, d)
+	if err == nil && sequence < last.Sequence {
+		err = fmt.Errorf("device %s: its log ends at entry %d and it has told %d: %w", d, sequence, last.Sequence, ErrEpoch)
+	}
+	return err
+}
+
 func (s *Store) lastDeviceLog(ctx context.Context, d dlms.SystemTitle) (keylog.Entry, error) {
 	rows, err := list(ctx, s, func(r scanner) (e keylog.Entry, err error) {
 		var seq, at int64

@@ -53,12 +53,13 @@ func (c Changes) ask(ctx context.Context, ch rotation.Change) (int, error) {
 	return int(n), err
 }
 
-// Due returns the open changes whose time has come, the first by role of each meter.
+// Due returns the open changes whose time has come, the first by role of each meter. One that waits for its next try
+// holds no other role up: a stuck CC_LAN must not keep an ended grant alive.
 func (c Changes) Due(ctx context.Context, now time.Time, limit int) ([]rotation.Change, error) {
 	return list(ctx, c.s, scanChange, `SELECT `+changeColumns+` FROM changes c
-		WHERE step <> 'done' AND due_at <= ? AND NOT EXISTS (SELECT 1 FROM changes o
-			WHERE o.meter = c.meter AND o.step <> 'done' AND o.role_order < c.role_order)
-		ORDER BY concentrator, id LIMIT ?`, micros(now), limit)
+		WHERE step <> 'done' AND due_at <= ?1 AND NOT EXISTS (SELECT 1 FROM changes o
+			WHERE o.meter = c.meter AND o.step <> 'done' AND o.role_order < c.role_order AND o.due_at <= ?1)
+		ORDER BY concentrator, id LIMIT ?2`, micros(now), limit)
 }
 
 // Save writes how far each change has come.
