@@ -66,7 +66,7 @@ func verifyAudit(c *cobra.Command, path string, o audit.VerifyOptions, asJSON bo
 	if err != nil {
 		return err
 	}
-	defer f.Close() //nolint:errcheck // only read
+	defer f.Close()
 	tree, err := audit.Verify(f, o)
 	if errors.Is(err, audit.ErrTampered) {
 		return withHint(err, "this file is not what the log signed: keep it, and export again to see whether the log itself was changed")

@@ -28,7 +28,7 @@ file again changes nothing. The exit code is 0 only if every row that the file p
 		if err != nil {
 			return err
 		}
-		defer f.Close() //nolint:errcheck // only read
+		defer f.Close()
 		report, err := is.ImportShipment(ctx, f)
 		if report == nil {
 			return err

@@ -182,7 +182,7 @@ func (f *profileFlags) selection(ctx context.Context, s *session, entries dlms.A
 	if err != nil {
 		return sel, false, err
 	}
-	to := dlms.DateTimeUnspecified()
+	var to dlms.DateTime
 	if f.to != "" {
 		if to, err = parseMoment(f.to, true); err != nil {
 			return sel, false, err

@@ -193,7 +193,7 @@ func (f *meterFlags) secure(c *cobra.Command, cfg *client.Config, log *slog.Logg
 		return nil, err
 	}
 	for _, w := range held.Warnings {
-		log.Warn(w)
+		log.Warn("keys file", "warning", w)
 	}
 	counters := keysfile.EphemeralCounters()
 	if !f.ephemeral {

@@ -146,7 +146,7 @@ func factoryRecipient(path string) (age.Recipient, error) {
 	defer clear(text)
 	ids, err := age.ParseIdentities(strings.NewReader(string(text)))
 	if err != nil || len(ids) != 1 {
-		return nil, fmt.Errorf("factory identity %s: want one line AGE-SECRET-KEY-1...", path) // never what it holds
+		return nil, fmt.Errorf("factory identity %s: want one line that begins with AGE-SECRET-KEY-1", path) // never what it holds
 	}
 	id, ok := ids[0].(*age.X25519Identity)
 	if !ok {

@@ -131,7 +131,7 @@ func (f *meterCommandFlags) runBench(c *cobra.Command, deps meter.Deps) error {
 		return err
 	}
 	for _, w := range bench.Warnings() {
-		deps.Log.Warn(w)
+		deps.Log.Warn("keys file", "warning", w)
 	}
 	return f.serve(c, bench, meter.Address{Title: bench.Title(), LAN: bench.Addr(), Local: bench.HDLCAddr()})
 }

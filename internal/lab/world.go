@@ -93,7 +93,7 @@ func open(ctx context.Context, cfg Config, r *Report) (*world, error) {
 	r.Round = w.memo.Round
 	var err error
 	w.thief, err = security.NewBlockCounter(security.BlockConfig{
-		Start:   security.Reservation{Ceiling: 1<<23 + dlms.InvocationCounter(cfg.Now().Unix()%(1<<22))}, //nolint:gosec // below 2^22
+		Start:   security.Reservation{Ceiling: 1<<23 + dlms.InvocationCounter(cfg.Now().Unix()%(1<<22))},
 		Reserve: func(security.Reservation) error { return nil },
 	})
 	if err != nil {
