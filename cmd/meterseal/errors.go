@@ -86,6 +86,8 @@ func protocolHint(err error) string {
 		return "the meter has seen a higher counter under this key: check --client-title, or raise ours with --counter"
 	case errors.Is(err, client.ErrAuthentication), errors.Is(err, security.ErrTag):
 		return "the two ends do not hold the same keys: compare ek and ak in the keys file with the meter's"
+	case errors.Is(err, security.ErrTitle):
+		return "another meter answered than the one of the keys file, or it knows us by another title: check --connect and system_title"
 	case errors.As(err, &reject), errors.As(err, &exception):
 		return "the meter refused: check --auth, --client, --server and the keys file"
 	case errors.Is(err, security.ErrRaise):

@@ -74,6 +74,7 @@ func group(c *cobra.Command, args []string) error {
 	if len(args) == 0 {
 		return usage(c, "want a command: %s", strings.Join(names, ", "))
 	}
+	c.SuggestionsMinimumDistance = 2 // letters to change
 	if near := c.SuggestionsFor(args[0]); len(near) > 0 {
 		return usage(c, "unknown command %q: did you mean %s?", args[0], strings.Join(near, " or "))
 	}
