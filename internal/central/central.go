@@ -50,6 +50,7 @@ type IS struct {
 	bus        *bus.IS
 
 	provisioning sync.Mutex
+	alarms       sync.Map // of those on the record in this process
 }
 
 var _ api.Backend = (*IS)(nil)

@@ -9,6 +9,7 @@ import (
 	"github.com/meterseal/meterseal/dlms"
 	"github.com/meterseal/meterseal/internal/bus"
 	"github.com/meterseal/meterseal/internal/central/api"
+	"github.com/meterseal/meterseal/internal/central/audit"
 	"github.com/meterseal/meterseal/internal/central/rotation"
 	"github.com/meterseal/meterseal/internal/central/vault"
 	"github.com/meterseal/meterseal/internal/keylog"
@@ -181,7 +182,7 @@ func (is *IS) up(ctx context.Context, from dlms.SystemTitle, u bus.Up) error {
 // identity: it is alarmed, and the concentrator is told. The same hello repeated after a lost answer is not.
 func (is *IS) hello(ctx context.Context, from dlms.SystemTitle, h bus.Hello) error {
 	if err := errors.Join(is.store.CheckDeviceLog(ctx, from, h.LogSequence), is.store.RaiseEpoch(ctx, from, h.Epoch)); err != nil {
-		is.deps.Log.Error("hello refused", "concentrator", from.String(), "error", err)
+		is.alarm(ctx, from, actionRewound, err)
 		return err
 	}
 	is.deps.Log.Info("concentrator is up", "concentrator", from.String(), "found", len(h.Found), "held", len(h.Held))
@@ -191,8 +192,32 @@ func (is *IS) hello(ctx context.Context, from dlms.SystemTitle, h bus.Hello) err
 
 func (is *IS) takeLog(ctx context.Context, from dlms.SystemTitle, entries []keylog.Entry) error {
 	if err := is.store.AppendDeviceLog(ctx, from, entries); err != nil {
-		is.deps.Log.Error("key log refused", "device", from.String(), "error", err)
+		is.alarm(ctx, from, actionLogGap, err)
 		return err
 	}
 	return nil
+}
+
+// What an outside holder did that somebody has to look at.
+const (
+	actionRewound audit.Action = "device.alarm.rewound"
+	actionLogGap  audit.Action = "device.alarm.log-gap"
+)
+
+// alarm puts a device's misdeed on the record, once in this process: devices repeat themselves until they are heard.
+func (is *IS) alarm(ctx context.Context, d dlms.SystemTitle, what audit.Action, cause error) {
+	is.deps.Log.Error("device alarm", "action", string(what), "device", d.String(), "error", cause)
+	type alarmed struct {
+		device dlms.SystemTitle
+		what   audit.Action
+	}
+	if _, known := is.alarms.LoadOrStore(alarmed{d, what}, true); known {
+		return
+	}
+	err := is.audit.Append(ctx, audit.Entry{
+		Actor: actorIS, Action: what, Phase: audit.Done, Subject: audit.Subject{Device: d}, Detail: map[string]string{"cause": cause.Error()},
+	})
+	if err != nil {
+		is.deps.Log.Error("the audit log did not take an alarm", "device", d.String(), "error", err)
+	}
 }

@@ -154,12 +154,11 @@ func (c *Concentrator) deliver(ctx context.Context) error {
 	if !c.bus.Up() {
 		return nil // woken when it is
 	}
-	for _, step := range []func(context.Context) error{c.greet, c.deliverLog, c.deliverReadings} {
-		if err := step(ctx); err != nil {
-			return err
-		}
+	if err := c.greet(ctx); err != nil {
+		return err
 	}
-	return nil
+	// A log that the IS does not take is the IS's alarm; it holds no readings back.
+	return errors.Join(c.deliverLog(ctx), c.deliverReadings(ctx))
 }
 
 // greet sends the Hello of this process, once. A greeting whose answer was lost may have been taken: it is repeated
