@@ -35,7 +35,7 @@ func labCommand() *cobra.Command {
 		Long: `Runs an IS, concentrators, meters and terminals over loopback sockets: meters are enrolled, read and
 re-keyed, attacks are executed and refused, a breaker is operated, a terminal reads with a grant.
 The exit code is 0 only if all of it held. State is kept with --data: stop at any moment, and go on.`,
-		Args: cobra.NoArgs,
+		Args: exactly(0),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			cfg.Out = labOutput(cmd, asJSON)
 			f, ok := cfg.Out.(*os.File)
