@@ -19,7 +19,7 @@ if [ "$code" -eq 0 ]; then
 fi
 # This line and no other is what govulncheck says when the database cannot be had.
 if grep -q '^govulncheck: fetching vulnerabilities:' "$out"; then
-	echo "    govulncheck: NOT CHECKED, its database (vuln.go.dev) cannot be reached from here"
+	echo "    govulncheck: NOT CHECKED, its database of known vulnerabilities cannot be reached from here"
 	exit 0
 fi
 cat "$out"
