@@ -56,6 +56,7 @@ type Report struct {
 	NoncesRepeated    int     `json:"nonces_repeated"`
 	LANBytes          uint64  `json:"lan_bytes"`
 	WANBytes          uint64  `json:"wan_bytes"`
+	LocalBytes        uint64  `json:"local_bytes"`
 	Round             int     `json:"round"`
 	Seconds           float64 `json:"seconds"`
 }

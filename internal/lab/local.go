@@ -12,6 +12,7 @@ import (
 	"github.com/meterseal/meterseal/dlms/link/hdlc"
 	"github.com/meterseal/meterseal/dlms/security"
 	"github.com/meterseal/meterseal/internal/central/api"
+	"github.com/meterseal/meterseal/internal/drill"
 	"github.com/meterseal/meterseal/internal/enrol"
 	"github.com/meterseal/meterseal/internal/role"
 	"github.com/meterseal/meterseal/internal/terminal"
@@ -19,6 +20,9 @@ import (
 
 // local shows the terminals on the meters' local ports.
 func (w *world) local(ctx context.Context) (string, error) {
+	if err := w.tapLocal(); err != nil {
+		return "", err
+	}
 	t, err := w.terminal(ctx)
 	if err != nil {
 		return "", err
@@ -44,7 +48,19 @@ func (w *world) local(ctx context.Context) (string, error) {
 		reading.IndexWh, w.report.Refused.TerminalWithoutGrant, w.report.Refused.TerminalExpired), nil
 }
 
-func (w *world) localPort(i int) string { return w.fleet.Addresses()[i].Local.String() }
+// tapLocal counts what goes over the local ports that are used.
+func (w *world) tapLocal() error {
+	for _, i := range []int{meterGranted, meterOther} {
+		t, err := drill.NewTap(w.ctx, w.fleet.Addresses()[i].Local.String(), nil)
+		if err != nil {
+			return err
+		}
+		w.localTaps[i] = t
+	}
+	return nil
+}
+
+func (w *world) localPort(i int) string { return w.localTaps[i].Addr() }
 
 func (w *world) terminal(ctx context.Context) (*terminal.Terminal, error) {
 	status, err := w.api.Status(ctx)

@@ -328,6 +328,10 @@ func (w *world) rollCall(ctx context.Context) (string, error) {
 		in, out := t.Bytes()
 		w.report.LANBytes += in + out
 	}
+	for _, t := range w.localTaps {
+		in, out := t.Bytes()
+		w.report.LocalBytes += in + out
+	}
 	s, err := w.api.Status(ctx)
 	if err != nil {
 		return "", err

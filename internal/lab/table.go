@@ -2,6 +2,7 @@ package lab
 
 import (
 	"fmt"
+	"strings"
 	"text/tabwriter"
 )
 
@@ -24,6 +25,7 @@ func (w *world) table() error {
 	row("CC_IS changed", r.Rotated.CCIS, "", "shipment rows and files refused", r.RowsRefused)
 	row("breaker operations", r.BreakerOperations, "", "clocks set", r.ClocksSet)
 	row("LAN bytes", r.LANBytes, "", "WAN bytes", r.WANBytes)
+	row("local port bytes", r.LocalBytes, "", "terminal reads", r.TerminalReads)
 	row("meters lost", r.Lost, "", "nonces repeated", r.NoncesRepeated)
 	row()
 	row("refused", "tries")
@@ -48,13 +50,34 @@ func (w *world) table() error {
 		row("  "+s.name, fmt.Sprintf("%.1f", s.took.Seconds()))
 	}
 	row()
-	row("key", "holders")
-	row("  CCC", "meter, vault of the IS, the maker's sealed file")
-	row("  CC_LAN", "meter, vault of the IS, the meter's own concentrator")
-	row("  CC_LOCALE", "meter, vault of the IS, the terminal with a live grant")
-	if r.Profile == "hardened" {
-		row("  CC_IS", "meter, vault of the IS")
+	holders, err := w.holders()
+	if err != nil {
+		return err
 	}
-	row("  session keys", "the two ends of the association, in memory")
+	row("key of meter "+w.rows[meterGranted].Title.String(), "check value", "holders, as the vault has handed it out")
+	for _, h := range holders {
+		row(h...)
+	}
 	return t.Flush()
+}
+
+// holders tells, for one meter, who holds each key in force: the meter and the vault by what they are, everybody else
+// by what the vault's own record says it was given.
+func (w *world) holders() ([][]any, error) {
+	keys, err := w.api.Keys(w.ctx, w.rows[meterGranted].Title)
+	if err != nil {
+		return nil, err
+	}
+	var rows [][]any
+	for _, k := range keys {
+		if k.State != "active" {
+			continue
+		}
+		who := append([]string{"meter", "vault"}, k.Holders...)
+		if k.Version == 1 {
+			who = append(who, "the maker's sealed file")
+		}
+		rows = append(rows, []any{fmt.Sprintf("  %s v%d", k.Role, k.Version), k.CheckValue, strings.Join(who, ", ")})
+	}
+	return rows, nil
 }

@@ -54,6 +54,7 @@ type world struct {
 	shipment      []byte
 	concentrators []dlms.SystemTitle
 	taps          []*drill.Tap
+	localTaps     map[int]*drill.Tap
 	recording     *os.File
 
 	stop  context.CancelFunc
@@ -81,7 +82,7 @@ func title(serial uint64, i int) dlms.SystemTitle {
 }
 
 func open(ctx context.Context, cfg Config, r *Report) (*world, error) {
-	w := &world{cfg: cfg, report: r}
+	w := &world{cfg: cfg, report: r, localTaps: map[int]*drill.Tap{}}
 	if err := os.MkdirAll(cfg.Data, 0o700); err != nil {
 		return nil, fmt.Errorf("lab: %w", err)
 	}
@@ -355,6 +356,9 @@ func (w *world) close() (err error) {
 		}
 		for _, t := range w.taps {
 			_ = t.Close() // a proxy on its way out
+		}
+		for _, t := range w.localTaps {
+			_ = t.Close() // as above
 		}
 		if w.recording != nil {
 			err = errors.Join(err, w.recording.Close())
