@@ -168,7 +168,8 @@ func (t *Terminal) longTerm(sealed enrol.SealedKey) (security.LongTerm, error) {
 	}
 	name := keysfile.Name{Key: k.CheckValue(), Title: t.id.Title()}
 	send := t.counters.Send(name)
-	if err := send.RaiseTo(sealed.FirstCounter); err != nil {
+	// The IS itself says where the range begins, under the grant's MAC: no bound for a peer's word applies.
+	if err := send.SetNext(sealed.FirstCounter); err != nil {
 		return security.LongTerm{}, err
 	}
 	return security.LongTerm{
