@@ -72,7 +72,7 @@ func ParseGeneralCiphered(b []byte) (GeneralCiphered, error) {
 func readGeneralCiphered(r *wire.Reader) GeneralCiphered {
 	var g GeneralCiphered
 	g.Tag = readCipheredTag(r, Tag.IsGeneral)
-	g.Title = readOptionalTitle(r)
+	g.Title = readOptionalTitle(r.In("system title"))
 	readProtected(r, &g.Ciphered)
 	return g
 }
@@ -83,8 +83,8 @@ func readCipheredTag(r *wire.Reader, ok func(Tag) bool) Tag {
 	tag := Tag(b)
 	switch {
 	case !more || ok(tag):
-	case tag == TagGeneralCiphering || tag == TagGeneralSigning:
-		r.Fail(fmt.Errorf("%w: %s", ErrUnsupported, tag))
+	case tag == TagGeneralSigning:
+		r.Fail(fmt.Errorf("%w: %s, which needs security suite 1 or 2", ErrUnsupported, tag))
 	default:
 		r.Fail(fmt.Errorf("%w: got %s", ErrTag, tag))
 	}
@@ -105,7 +105,7 @@ func readProtected(r *wire.Reader, c *Ciphered) {
 
 // readOptionalTitle reads a system title of eight bytes, or of none.
 func readOptionalTitle(r *wire.Reader) dlms.SystemTitle {
-	p := r.In("system title").OctetString()
+	p := r.OctetString()
 	if r.Err() != nil || len(p) == 0 {
 		return dlms.SystemTitle{}
 	}
@@ -131,13 +131,15 @@ func (g GeneralCiphered) AppendHeader(dst []byte, n int) ([]byte, error) {
 	if !g.Tag.IsGeneral() {
 		return nil, fmt.Errorf("append general-ciphered apdu: %w: %s", ErrTag, g.Tag)
 	}
-	dst = append(dst, byte(g.Tag))
-	if g.Title.IsZero() {
-		dst = append(dst, 0)
-	} else {
-		dst = append(append(dst, dlms.SystemTitleSize), g.Title[:]...)
+	return g.appendProtected(appendOptionalTitle(append(dst, byte(g.Tag)), g.Title), n), nil
+}
+
+// appendOptionalTitle appends a system title as an octet string; the zero title is an empty one.
+func appendOptionalTitle(dst []byte, t dlms.SystemTitle) []byte {
+	if t.IsZero() {
+		return append(dst, 0)
 	}
-	return g.appendProtected(dst, n), nil
+	return append(append(dst, dlms.SystemTitleSize), t[:]...)
 }
 
 func (c *Ciphered) appendProtected(dst []byte, n int) []byte {

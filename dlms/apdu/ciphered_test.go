@@ -106,7 +106,7 @@ func TestCipheredRefusesLiesAndOtherForms(t *testing.T) {
 		"DB 07 01020304050607 05 3000000001":   ErrLength,    // a title of seven bytes
 		"DB 08 0000000000000000 05 3000000001": ErrValue,     // of zeros
 		"DB " + title + " 04 30000000":         ErrLength,
-		"DD " + title + " 05 3000000001":       ErrUnsupported,
+		"DD " + title + " 05 3000000001":       ErrTag,
 		"DF " + title + " 05 3000000001":       ErrUnsupported,
 		"C0 01 C1":                             ErrTag,
 		"":                                     ErrTruncated,

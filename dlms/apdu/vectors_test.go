@@ -40,6 +40,9 @@ const (
 	gosem = "github.com/Circutor/gosem pkg/dlmsclient tests"
 	// The test suite of the driver of a commercial head-end.
 	eict = "com.energyict.dlms.aso AssociationControlServiceElementTest"
+	// Table 41 of the Green Book, 8th edition (ACCESS with general-ciphering, one-pass Diffie-Hellman), as it stands in
+	// the public test suite of a descendant of dlms-cosem, test_xdlms/test_general_ciphering.py.
+	greenBook41 = "Green Book ed. 8 table 41, by a dlms-cosem test suite"
 	// Ours, by hand from the ASN.1 of GB 9.5.
 	byHand = "by hand from GB 9.5"
 )
@@ -214,6 +217,33 @@ var vectors = []vector{
 		"event-notification with time", byHand, parserOf(ParseEventNotification),
 		"C2 01 0C07E50603040E091700FFC400 0001 0000616201FF 02 0600000001",
 	},
+	{
+		"general-ciphering with an agreed key", greenBook41, parserOf(ParseGeneralCiphering),
+		"DD080102030405060708 084D4D4D0000BC614E 084D4D4D0000000001 00 00 01 02 0101 8180" +
+			"C323C2BD45711DE4688637D919F92E9DB8FB2DFC213A88D21C9DC8DCBA917D8170511DE1BADB360D50058F794B0960AE" +
+			"11FA28D392CFF907A62D13E3357B1DC0B51BE089D0B682863B2217201E73A1A9031968A9B4121DCBC3281A69739AF874" +
+			"29F5B3AC5471E7B6A04A2C0F2F8A25FD772A317DF97FC5463FEAC248EB8AB8BE 81EB 31 00000000" +
+			"F435069679270C5BF4425EE5777402A6C8D51C620EED52DBB188378B836E2857D5C053E6DDF27FA87409AEF502CD9618" +
+			"AE47017C010224FD109CC0BEB21E742D44AB40CD11908743EC90EC8C40E221D517F72228E1A26E827F43DC18ED27B5F4" +
+			"58D66508B05A2A4CC6FED178C881AFC3BC67064689BE8BB41C80ABB3C114A31F4CB03B8B64C7E0B4CE77B2399C933478" +
+			"58888F92239713B38DF01C4858245827A92EF334172EA636B31CBBDF2A96AD5D035F66AA38F1A2D97D4BBA99622E6B5F" +
+			"18789CECB2DFB3937D9F3E17F8B472098E6563238F37528374809836002AEA6E7012D2ADFAA7",
+	},
+	{
+		"general-ciphering without key info", byHand, parserOf(ParseGeneralCiphering),
+		"DD 0101 084D4D4D0000BC614E 00 0C07E50603040E091700FFC400 02ABCD 00 06 30 00000001 AA",
+	},
+	{
+		"general-ciphering with an identified key", byHand, parserOf(ParseGeneralCiphering),
+		"DD 00 084D4D4D0000BC614E 084D4D4D0000000001 00 00 01 00 01 06 30 00000001 AA",
+	},
+	{
+		"general-ciphering with a wrapped key", byHand, parserOf(ParseGeneralCiphering),
+		"DD 00 084D4D4D0000BC614E 084D4D4D0000000001 00 00 01 01 00 18" +
+			"BB3037110B39EF16021EFD80CB4D5E16B926553BE20B8389 06 30 00000001 AA",
+	},
+	{"general-block-transfer", byHand, parserOf(ParseBlockTransfer), "E0 41 0001 0000 03 C00141"},
+	{"general-block-transfer, last", byHand, parserOf(ParseBlockTransfer), "E0 C1 0002 0001 00"},
 	{"exception-response", byHand, parserOf(ParseExceptionResponse), "D8 01 01"},
 	{"exception-response with counter", byHand, parserOf(ParseExceptionResponse), "D8 01 06 000001E5"},
 }
