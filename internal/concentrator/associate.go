@@ -52,8 +52,8 @@ func (c *Concentrator) associate(ctx context.Context, t dlms.SystemTitle, b *cli
 				c.lan.proven(l, t)
 				return s, nil
 			}
-			errs = append(errs, fmt.Errorf("%s, version %d: %w", l.address, v.Number, err))
-			if ctx.Err() != nil || errors.Is(err, errNotSent) {
+			errs = append(errs, fmt.Errorf("%s, version %d: %w", l.Address(), v.Number, err))
+			if ctx.Err() != nil || errors.Is(err, ErrNotSent) {
 				break
 			}
 		}
@@ -76,8 +76,8 @@ func tried(versions []keyring.Version) []keyring.Version {
 
 // doubt forgets who is on a line where an association failed for another reason than the key: somebody else may have
 // moved in, or the meter away.
-func (c *Concentrator) doubt(l *line, err error) {
-	if errors.Is(err, errNotSent) || errors.Is(err, security.ErrTitle) {
+func (c *Concentrator) doubt(l Line, err error) {
+	if errors.Is(err, ErrNotSent) || errors.Is(err, security.ErrTitle) {
 		c.lan.forget(l)
 	}
 }
@@ -104,7 +104,7 @@ func answered(err error) bool {
 }
 
 // try opens one association under one version. Its entry in the log is durable before the key is used (law 8).
-func (c *Concentrator) try(ctx context.Context, l *line, t dlms.SystemTitle, version uint32, b *client.Broadcast) (*session, error) {
+func (c *Concentrator) try(ctx context.Context, l Line, t dlms.SystemTitle, version uint32, b *client.Broadcast) (*session, error) {
 	global, err := c.ring.LongTerm(t, version)
 	if err != nil {
 		return nil, err
@@ -125,7 +125,7 @@ func (c *Concentrator) try(ctx context.Context, l *line, t dlms.SystemTitle, ver
 	if err != nil {
 		return nil, err
 	}
-	c.deps.Log.Debug("session.opened", "key_ref", ref.String(), "sap", name, "address", l.address)
+	c.deps.Log.Debug("session.opened", "key_ref", ref.String(), "sap", name, "address", l.Address())
 	return &session{line: l, assoc: a, version: version, since: c.deps.Now(), broadcast: b}, nil
 }
 

@@ -145,7 +145,7 @@ func (c *Concentrator) broadcastClock(ctx context.Context) bus.Reply {
 		return fail(err)
 	}
 	// One APDU for all: on a power line it would be sent once. Each meter takes it once.
-	sent := map[*line]bool{}
+	sent := map[Line]bool{}
 	var wg sync.WaitGroup
 	var lost failures
 	for _, s := range holders {
@@ -154,7 +154,7 @@ func (c *Concentrator) broadcastClock(ctx context.Context) bus.Reply {
 		}
 		sent[s.line] = true
 		wg.Go(func() {
-			if err := s.line.broadcast(ctx, role.SAPBroadcast, frame); err != nil {
+			if err := s.line.Broadcast(ctx, role.SAPBroadcast, frame); err != nil {
 				lost.add(s.assoc.PeerTitle(), err)
 			}
 		})

@@ -9,6 +9,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/nats-io/nkeys"
 	"golang.org/x/sync/errgroup"
 
 	"github.com/meterseal/meterseal/dlms"
@@ -33,7 +34,8 @@ type Concentrator struct {
 	log    *keylog.Log
 	spool  *spool
 	lan    *lan
-	bus    *bus.Concentrator
+	wan    WAN
+	nkey   nkeys.KeyPair // of the connection, wiped when it is over
 	pool   chan struct{} // places of those who work on many meters
 	up     uplink
 
@@ -91,7 +93,7 @@ func (c *Concentrator) open() error {
 	if err := c.up.load(c.cfg.Data, c.log.Last()); err != nil {
 		return err
 	}
-	c.lan, err = newLAN(c.cfg, c.deps.Log)
+	c.lan, err = newLAN(c.cfg, c.deps)
 	return err
 }
 
@@ -100,34 +102,55 @@ func (c *Concentrator) Title() dlms.SystemTitle { return c.id.Title() }
 
 // Run works until ctx ends, and then returns nil with everything closed.
 func (c *Concentrator) Run(ctx context.Context) error {
-	pair, err := c.id.NKey()
-	if err != nil {
-		return errors.Join(err, c.Close())
-	}
-	defer pair.Wipe()
-	c.bus, err = bus.Connect(bus.ConcentratorConfig{
-		Title: c.id.Title(), URL: c.cfg.ISURL, CAFile: c.cfg.ISCA, NKey: pair, Now: c.deps.Now, Rand: c.deps.Rand,
-		Log: c.deps.Log, Connected: c.up.wakeNow,
-	})
-	if err != nil {
+	if err := c.connect(); err != nil {
 		return errors.Join(err, c.Close())
 	}
 	work, stop := context.WithCancel(ctx)
 	defer stop()
 	g, work := errgroup.WithContext(work)
-	if err := c.bus.HandleOrder(func(orderCtx context.Context, o bus.Order) bus.Reply {
+	if err := c.wan.HandleOrder(func(orderCtx context.Context, o bus.Order) bus.Reply {
 		orderCtx, cancel := joined(orderCtx, work)
 		defer cancel()
 		return c.order(orderCtx, o)
 	}); err != nil {
-		c.bus.Close()
+		c.wan.Close()
 		return errors.Join(err, c.Close())
 	}
 	g.Go(func() error { return c.discover(work) })
 	g.Go(func() error { return c.report(work) })
 	<-work.Done()
-	c.bus.Close() // waits for the orders under way, which have ended with work
+	c.wan.Close() // waits for the orders under way, which have ended with work
 	return errors.Join(g.Wait(), c.Close())
+}
+
+// Serve is Run for a caller that keeps the time itself: orders come as they come, and Beat is what is done now and then.
+func (c *Concentrator) Serve() error {
+	if err := c.connect(); err != nil {
+		return err
+	}
+	return c.wan.HandleOrder(c.order)
+}
+
+// Beat looks for meters on silent lines and tells the IS what there is to tell.
+func (c *Concentrator) Beat(ctx context.Context) error {
+	c.lan.scan(ctx)
+	return c.deliver(ctx)
+}
+
+func (c *Concentrator) connect() error {
+	if c.wan = c.deps.WAN; c.wan != nil {
+		return nil
+	}
+	pair, err := c.id.NKey()
+	if err != nil {
+		return err
+	}
+	c.nkey = pair
+	c.wan, err = bus.Connect(bus.ConcentratorConfig{
+		Title: c.id.Title(), URL: c.cfg.ISURL, CAFile: c.cfg.ISCA, NKey: pair, Now: c.deps.Now, Rand: c.deps.Rand,
+		Log: c.deps.Log, Connected: c.up.wakeNow,
+	})
+	return err
 }
 
 // joined is ctx that also ends with other.
@@ -142,6 +165,9 @@ func (c *Concentrator) Close() error {
 	c.closing.Do(func() {
 		for _, m := range c.allMeters() {
 			m.forget()
+		}
+		if c.nkey != nil {
+			c.nkey.Wipe()
 		}
 		if c.lan != nil {
 			c.lan.close()

@@ -1,6 +1,7 @@
 package concentrator
 
 import (
+	"context"
 	"crypto/cipher"
 	"errors"
 	"fmt"
@@ -13,6 +14,7 @@ import (
 	"time"
 
 	"github.com/meterseal/meterseal/dlms/key"
+	"github.com/meterseal/meterseal/internal/bus"
 )
 
 // Names in a concentrator's data directory.
@@ -59,7 +61,25 @@ type Deps struct {
 	Log  *slog.Logger // nil discards
 	// WrapAEAD lets a nonce oracle watch long-term and session keys. May be nil.
 	WrapAEAD func(cipher.AEAD, key.Fingerprint) cipher.AEAD
+	// WAN is the way to the IS. nil connects as the configuration says.
+	WAN WAN
+	// Lines are the local network. nil makes them of the addresses in the configuration.
+	Lines []Line
 }
+
+// WAN is the way to the IS; *bus.Concentrator is one.
+type WAN interface {
+	// HandleOrder calls h with each order of the IS, until Close.
+	HandleOrder(h func(ctx context.Context, o bus.Order) bus.Reply) error
+	// SendUp tells the IS something and waits until it has taken it.
+	SendUp(ctx context.Context, u bus.Up) (bus.Ack, error)
+	// Up reports whether the IS can be told something now.
+	Up() bool
+	// Close ends it, after the orders under way.
+	Close()
+}
+
+var _ WAN = (*bus.Concentrator)(nil)
 
 // Validate checks the file and fills in its defaults.
 func (c *Config) Validate() error {

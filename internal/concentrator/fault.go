@@ -17,7 +17,7 @@ func faultOf(err error) *bus.Fault {
 		return &bus.Fault{Code: f.Code, Text: clip(f.Text)}
 	}
 	code := bus.FaultUnknown
-	if errors.Is(err, errNotSent) {
+	if errors.Is(err, ErrNotSent) {
 		code = bus.FaultUnreachable
 	}
 	return &bus.Fault{Code: code, Text: clip(err.Error())}

@@ -163,13 +163,13 @@ func TestALiarIsNotBelieved(t *testing.T) {
 	w.eventually("both are found", func() bool { return len(c.lan.known(w.rows[0].Title)) == 2 })
 	moved.Store(true)
 	for _, l := range c.lan.lines {
-		l.close() // the next connection of the liar goes to meter 1
+		l.Close() // the next connection of the liar goes to meter 1
 	}
 	if r := w.collect(w.rows[0].Title); r.Read != 1 {
 		t.Fatalf("collect: %+v", r)
 	}
-	if l := c.lan.known(w.rows[0].Title); len(l) == 0 || l[0].address != real0 {
-		t.Errorf("meter 0 is looked for at %s first", l[0].address)
+	if l := c.lan.known(w.rows[0].Title); len(l) == 0 || l[0].Address() != real0 {
+		t.Errorf("meter 0 is looked for at %s first", l[0].Address())
 	}
 }
 

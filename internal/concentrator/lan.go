@@ -18,37 +18,40 @@ const scanPause = 2 * time.Second
 
 // lan is the local network: its lines, and which meter is said to be on which.
 type lan struct {
-	lines    []*line
+	lines    []Line
 	parallel int
+	timeout  time.Duration
+	now      func() time.Time
 	log      *slog.Logger
 	in, out  atomic.Uint64
 
 	mu    sync.Mutex
-	said  map[*line]dlms.SystemTitle
-	prove map[*line]dlms.SystemTitle // by an association
+	said  map[Line]dlms.SystemTitle
+	prove map[Line]dlms.SystemTitle // by an association
 
 	scanning chan struct{}
 	scanned  time.Time // guarded by mu
 }
 
-func newLAN(cfg Config, log *slog.Logger) (*lan, error) {
-	list, err := addresses(cfg.LAN)
-	if err != nil {
-		return nil, err
-	}
+func newLAN(cfg Config, deps Deps) (*lan, error) {
 	n := &lan{
-		parallel: cfg.Parallel, log: log, scanning: make(chan struct{}, 1),
-		said: map[*line]dlms.SystemTitle{}, prove: map[*line]dlms.SystemTitle{},
+		parallel: cfg.Parallel, timeout: cfg.Timeout, now: deps.Now, log: deps.Log, scanning: make(chan struct{}, 1),
+		said: map[Line]dlms.SystemTitle{}, prove: map[Line]dlms.SystemTitle{},
 	}
+	if deps.Lines != nil {
+		n.lines = deps.Lines
+		return n, nil
+	}
+	list, err := addresses(cfg.LAN)
 	for _, a := range list {
 		n.lines = append(n.lines, newLine(a, cfg, &n.in, &n.out))
 	}
-	return n, nil
+	return n, err
 }
 
 func (n *lan) close() {
 	for _, l := range n.lines {
-		l.close()
+		l.Close()
 	}
 }
 
@@ -59,9 +62,9 @@ func serverTitle() dlms.AttributeRef {
 }
 
 // ask reads, as the public client, who the meter on a line says it is. Anybody may say anything: it is a hint.
-func (n *lan) ask(ctx context.Context, l *line) (dlms.SystemTitle, error) {
+func (n *lan) ask(ctx context.Context, l Line) (dlms.SystemTitle, error) {
 	p := &pipe{line: l, client: dlms.SAPPublic, server: role.SAPServer}
-	a, err := client.Open(ctx, p, client.Config{Timeout: l.timeout})
+	a, err := client.Open(ctx, p, client.Config{Timeout: n.timeout})
 	if err != nil {
 		return dlms.SystemTitle{}, err
 	}
@@ -89,7 +92,7 @@ func (n *lan) scan(ctx context.Context) {
 			defer func() { <-slots }()
 			t, err := n.ask(ctx, l)
 			if err != nil {
-				n.log.Debug("lan.silent", "address", l.address, "error", err)
+				n.log.Debug("lan.silent", "address", l.Address(), "error", err)
 				return
 			}
 			n.hear(l, t)
@@ -98,10 +101,10 @@ func (n *lan) scan(ctx context.Context) {
 	wg.Wait()
 }
 
-func (n *lan) silent() []*line {
+func (n *lan) silent() []Line {
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	var out []*line
+	var out []Line
 	for _, l := range n.lines {
 		if n.said[l].IsZero() {
 			out = append(out, l)
@@ -110,22 +113,22 @@ func (n *lan) silent() []*line {
 	return out
 }
 
-func (n *lan) hear(l *line, t dlms.SystemTitle) {
+func (n *lan) hear(l Line, t dlms.SystemTitle) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	n.said[l] = t
-	n.log.Info("lan.found", "meter", t.String(), "address", l.address)
+	n.log.Info("lan.found", "meter", t.String(), "address", l.Address())
 }
 
 // proven notes that an association with the meter was opened on the line.
-func (n *lan) proven(l *line, t dlms.SystemTitle) {
+func (n *lan) proven(l Line, t dlms.SystemTitle) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	n.said[l], n.prove[l] = t, t
 }
 
 // forget drops what is known of a line, so that it is asked again.
-func (n *lan) forget(l *line) {
+func (n *lan) forget(l Line) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	delete(n.said, l)
@@ -133,7 +136,7 @@ func (n *lan) forget(l *line) {
 }
 
 // find returns the lines where the meter may be, the one where it proved itself first, searching if there is none.
-func (n *lan) find(ctx context.Context, t dlms.SystemTitle) []*line {
+func (n *lan) find(ctx context.Context, t dlms.SystemTitle) []Line {
 	if found := n.known(t); len(found) > 0 {
 		return found
 	}
@@ -143,10 +146,12 @@ func (n *lan) find(ctx context.Context, t dlms.SystemTitle) []*line {
 
 // search scans, unless somebody just did.
 func (n *lan) search(ctx context.Context) {
+	now := n.now()
 	n.mu.Lock()
-	fresh := time.Since(n.scanned) < scanPause //nolint:forbidigo // a pause of this machine, not of the system's time
+	since := now.Sub(n.scanned)
+	fresh := since >= 0 && since < scanPause // a clock that went back counts as a long time
 	if !fresh {
-		n.scanned = time.Now() //nolint:forbidigo // as above
+		n.scanned = now
 	}
 	n.mu.Unlock()
 	if !fresh {
@@ -160,10 +165,10 @@ func (n *lan) search(ctx context.Context) {
 	}
 }
 
-func (n *lan) known(t dlms.SystemTitle) []*line {
+func (n *lan) known(t dlms.SystemTitle) []Line {
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	var proven, said []*line
+	var proven, said []Line
 	for _, l := range n.lines {
 		switch t {
 		case n.prove[l]:

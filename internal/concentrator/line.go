@@ -15,12 +15,25 @@ import (
 	"github.com/meterseal/meterseal/dlms/link/wrapper"
 )
 
-// errNotSent marks a failure before anything left: the meter has done nothing.
-var errNotSent = errors.New("meter not reached")
+// ErrNotSent marks a failure before anything left: the meter has done nothing.
+var ErrNotSent = errors.New("meter not reached")
 
-// line is one address of the local network: a COSEM wrapper over TCP, half duplex. One exchange runs at a time,
-// whoever's association it belongs to.
-type line struct {
+// Line is one place of the local network, half duplex: one exchange runs at a time, whoever's association it belongs
+// to. It is safe for concurrent use.
+type Line interface {
+	// Address names the line in errors and logs.
+	Address() string
+	// Exchange sends an APDU once and returns the answer. An error that matches ErrNotSent says that nothing left;
+	// after any other the meter may have taken it.
+	Exchange(ctx context.Context, client, server dlms.SAP, apdu []byte) ([]byte, error)
+	// Broadcast sends an APDU to all stations of the line. Nothing answers.
+	Broadcast(ctx context.Context, client dlms.SAP, apdu []byte) error
+	// Close ends what is open, after the exchange that may be running.
+	Close()
+}
+
+// tcpLine is a Line: a COSEM wrapper over TCP.
+type tcpLine struct {
 	address string
 	dial    time.Duration
 	timeout time.Duration
@@ -30,23 +43,28 @@ type line struct {
 	wire *wire         // of whoever has the turn; nil when not connected
 }
 
-func newLine(address string, cfg Config, in, out *atomic.Uint64) *line {
-	return &line{address: address, dial: cfg.DialTimeout, timeout: cfg.Timeout, in: in, out: out, turn: make(chan struct{}, 1)}
+var _ Line = (*tcpLine)(nil)
+
+func newLine(address string, cfg Config, in, out *atomic.Uint64) *tcpLine {
+	return &tcpLine{address: address, dial: cfg.DialTimeout, timeout: cfg.Timeout, in: in, out: out, turn: make(chan struct{}, 1)}
 }
 
 // take waits for the line's turn.
-func (l *line) take(ctx context.Context) error {
+func (l *tcpLine) take(ctx context.Context) error {
 	select {
 	case l.turn <- struct{}{}:
 		return nil
 	case <-ctx.Done():
-		return fmt.Errorf("%w: %s: the line is busy: %w", errNotSent, l.address, context.Cause(ctx))
+		return fmt.Errorf("%w: %s: the line is busy: %w", ErrNotSent, l.address, context.Cause(ctx))
 	}
 }
 
-// exchange sends an APDU and returns the answer. After a failure the connection is closed, so that a late answer is
+// Address implements Line.
+func (l *tcpLine) Address() string { return l.address }
+
+// Exchange implements Line. After a failure the connection is closed, so that a late answer is
 // never taken for the next one's.
-func (l *line) exchange(ctx context.Context, client, server dlms.SAP, apdu []byte) ([]byte, error) {
+func (l *tcpLine) Exchange(ctx context.Context, client, server dlms.SAP, apdu []byte) ([]byte, error) {
 	ctx, cancel := context.WithTimeout(ctx, l.timeout)
 	defer cancel()
 	if err := l.take(ctx); err != nil {
@@ -64,8 +82,8 @@ func (l *line) exchange(ctx context.Context, client, server dlms.SAP, apdu []byt
 	return answer, nil
 }
 
-// broadcast sends an APDU to all stations of the line. Nothing answers.
-func (l *line) broadcast(ctx context.Context, client dlms.SAP, apdu []byte) error {
+// Broadcast implements Line.
+func (l *tcpLine) Broadcast(ctx context.Context, client dlms.SAP, apdu []byte) error {
 	ctx, cancel := context.WithTimeout(ctx, l.timeout)
 	defer cancel()
 	if err := l.take(ctx); err != nil {
@@ -75,17 +93,17 @@ func (l *line) broadcast(ctx context.Context, client dlms.SAP, apdu []byte) erro
 	return l.send(ctx, client, dlms.SAPAllStations, apdu)
 }
 
-func (l *line) send(ctx context.Context, client, server dlms.SAP, apdu []byte) error {
+func (l *tcpLine) send(ctx context.Context, client, server dlms.SAP, apdu []byte) error {
 	frame, err := wrapper.AppendFrame(nil, wrapper.Frame{Source: client, Destination: server, APDU: apdu})
 	if err != nil {
-		return fmt.Errorf("%w: %w", errNotSent, err)
+		return fmt.Errorf("%w: %w", ErrNotSent, err)
 	}
 	if l.wire != nil && l.wire.gone() {
 		l.hangUp()
 	}
 	if l.wire == nil {
 		if err := l.connect(ctx); err != nil {
-			return fmt.Errorf("%w: %w", errNotSent, err)
+			return fmt.Errorf("%w: %w", ErrNotSent, err)
 		}
 	}
 	l.wire.drain()
@@ -96,7 +114,7 @@ func (l *line) send(ctx context.Context, client, server dlms.SAP, apdu []byte) e
 	return nil
 }
 
-func (l *line) connect(ctx context.Context) error {
+func (l *tcpLine) connect(ctx context.Context) error {
 	d := net.Dialer{Timeout: l.dial}
 	c, err := d.DialContext(ctx, "tcp", l.address)
 	if err != nil {
@@ -106,13 +124,13 @@ func (l *line) connect(ctx context.Context) error {
 	return nil
 }
 
-func (l *line) hangUp() {
+func (l *tcpLine) hangUp() {
 	l.wire.close()
 	l.wire = nil
 }
 
-// close ends the connection after the exchange that may be running.
-func (l *line) close() {
+// Close implements Line.
+func (l *tcpLine) Close() {
 	l.turn <- struct{}{}
 	defer func() { <-l.turn }()
 	if l.wire != nil {
@@ -242,7 +260,7 @@ func (c *countedConn) Write(b []byte) (int, error) {
 
 // pipe is a link.Conn of one client SAP on a line: each Send is one exchange.
 type pipe struct {
-	line   *line
+	line   Line
 	client dlms.SAP
 	server dlms.SAP
 	apdu   []byte
@@ -259,9 +277,9 @@ func (p *pipe) Send(_ context.Context, apdu []byte) error {
 // Receive exchanges what Send kept, once.
 func (p *pipe) Receive(ctx context.Context) ([]byte, error) {
 	if len(p.apdu) == 0 {
-		return nil, fmt.Errorf("%w: nothing to send", errNotSent)
+		return nil, fmt.Errorf("%w: nothing to send", ErrNotSent)
 	}
-	answer, err := p.line.exchange(ctx, p.client, p.server, p.apdu)
+	answer, err := p.line.Exchange(ctx, p.client, p.server, p.apdu)
 	p.apdu = p.apdu[:0]
 	return answer, err
 }

@@ -13,7 +13,7 @@ import (
 
 // session is an association of this concentrator's own.
 type session struct {
-	line    *line
+	line    Line
 	assoc   *client.Association
 	version uint32
 	since   time.Time

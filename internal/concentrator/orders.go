@@ -97,17 +97,17 @@ func (c *Concentrator) relay(ctx context.Context, e bus.Relay) bus.Reply {
 		return fail(&bus.Fault{Code: bus.FaultNoMeter, Text: fmt.Sprintf("meter %s was not found on the local network", e.Meter)})
 	}
 	for i, l := range lines {
-		answer, err := l.exchange(ctx, e.ClientSAP, e.ServerSAP, e.APDU)
+		answer, err := l.Exchange(ctx, e.ClientSAP, e.ServerSAP, e.APDU)
 		if err == nil {
 			return bus.Reply{Relay: &bus.RelayResult{APDU: answer}}
 		}
 		c.doubt(l, err)
 		// Once it has left it is not sent again: the meter may have taken it.
-		if !errors.Is(err, errNotSent) || i == len(lines)-1 {
+		if !errors.Is(err, ErrNotSent) || i == len(lines)-1 {
 			return fail(err)
 		}
 	}
-	return fail(errNotSent)
+	return fail(ErrNotSent)
 }
 
 func (c *Concentrator) claimed(t dlms.SystemTitle) bool {

@@ -151,7 +151,7 @@ func pause(ctx context.Context, d time.Duration) {
 }
 
 func (c *Concentrator) deliver(ctx context.Context) error {
-	if !c.bus.Up() {
+	if !c.wan.Up() {
 		return nil // woken when it is
 	}
 	if err := c.greet(ctx); err != nil {
@@ -169,7 +169,7 @@ func (c *Concentrator) greet(ctx context.Context) error {
 		return nil
 	default:
 	}
-	_, err := c.bus.SendUp(ctx, bus.Up{Hello: &bus.Hello{Epoch: c.up.epoch, Found: c.lan.found(), Held: c.ring.Held(), LogSequence: c.log.Last()}})
+	_, err := c.wan.SendUp(ctx, bus.Up{Hello: &bus.Hello{Epoch: c.up.epoch, Found: c.lan.found(), Held: c.ring.Held(), LogSequence: c.log.Last()}})
 	var f *bus.Fault
 	switch {
 	case err == nil:
@@ -189,7 +189,7 @@ func (c *Concentrator) deliverLog(ctx context.Context) error {
 		if err != nil || len(entries) == 0 {
 			return err
 		}
-		if _, err := c.bus.SendUp(ctx, bus.Up{Log: &bus.Log{Entries: entries}}); err != nil {
+		if _, err := c.wan.SendUp(ctx, bus.Up{Log: &bus.Log{Entries: entries}}); err != nil {
 			return fmt.Errorf("key log: %w", err)
 		}
 		c.up.acked = entries[len(entries)-1].Sequence
@@ -206,7 +206,7 @@ func (c *Concentrator) deliverReadings(ctx context.Context) error {
 		if err != nil || len(blocks) == 0 {
 			return err
 		}
-		if _, err := c.bus.SendUp(ctx, bus.Up{Readings: &bus.Readings{Blocks: blocks}}); err != nil {
+		if _, err := c.wan.SendUp(ctx, bus.Up{Readings: &bus.Readings{Blocks: blocks}}); err != nil {
 			return fmt.Errorf("readings: %w", err)
 		}
 		if err := c.spool.done(blocks); err != nil {

@@ -36,6 +36,7 @@ var importRules = []rule{
 	// Words and files that several parts share.
 	{from: "internal/role", may: []string{"dlms"}},
 	{from: "internal/clock"},
+	{from: "internal/defence"},
 	{from: "internal/config", may: []string{"dlms", "internal/role"}},
 	{from: "internal/enrol", may: []string{"dlms", "dlms/key", "internal/role"}},
 	{from: "internal/shipment", may: []string{"dlms", "dlms/key", "dlms/security", "internal/role"}},
@@ -45,27 +46,28 @@ var importRules = []rule{
 
 	// The field: none of these knows the central system.
 	{from: "internal/meter/loadcurve"},
-	{from: "internal/meter", may: []string{"dlms/...", "internal/meter/...", "internal/clock", "internal/role", "internal/shipment", "internal/keysfile", "internal/config"}},
-	{from: "internal/meter/...", may: []string{"dlms/...", "internal/meter/...", "internal/clock", "internal/role", "internal/shipment", "internal/keysfile", "internal/config"}},
+	{from: "internal/meter", may: []string{"dlms/...", "internal/meter/...", "internal/clock", "internal/defence", "internal/role", "internal/shipment", "internal/keysfile", "internal/config"}},
+	{from: "internal/meter/...", may: []string{"dlms/...", "internal/meter/...", "internal/clock", "internal/defence", "internal/role", "internal/shipment", "internal/keysfile", "internal/config"}},
 	{from: "internal/concentrator/...", may: []string{"dlms/...", "internal/concentrator/...", "internal/clock", "internal/role", "internal/bus", "internal/enrol", "internal/keylog", "internal/keysfile", "internal/config"}},
 	{from: "internal/terminal/...", may: []string{"dlms/...", "internal/terminal/...", "internal/clock", "internal/role", "internal/enrol", "internal/keylog", "internal/keysfile", "internal/config"}},
 
 	// The central system. The store implements what the others declare; the web reaches no key.
 	{from: "internal/central/audit", may: []string{"dlms", "dlms/key", "internal/clock", "internal/role"}},
-	{from: "internal/central/vault", may: []string{"dlms", "dlms/apdu", "dlms/key", "dlms/security", "internal/central/audit", "internal/clock", "internal/role", "internal/enrol", "internal/shipment"}},
+	{from: "internal/central/vault", may: []string{"dlms", "dlms/apdu", "dlms/key", "dlms/security", "internal/central/audit", "internal/clock", "internal/defence", "internal/role", "internal/enrol", "internal/shipment"}},
 	{from: "internal/central/fleet", may: []string{"dlms", "dlms/key", "internal/central/audit", "internal/clock", "internal/role", "internal/enrol", "internal/shipment"}},
 	{from: "internal/central/collect/dayblock", may: []string{"dlms"}},
 	{from: "internal/central/collect", may: []string{"dlms", "internal/central/collect/dayblock", "internal/central/audit", "internal/central/fleet", "internal/clock", "internal/role", "internal/bus"}},
-	{from: "internal/central/rotation", may: []string{"dlms", "dlms/apdu", "dlms/client", "dlms/key", "dlms/link", "dlms/security", "internal/central/vault", "internal/central/fleet", "internal/central/audit", "internal/clock", "internal/role", "internal/bus"}},
+	{from: "internal/central/rotation", may: []string{"dlms", "dlms/apdu", "dlms/client", "dlms/key", "dlms/link", "dlms/security", "internal/central/vault", "internal/central/fleet", "internal/central/audit", "internal/clock", "internal/defence", "internal/role", "internal/bus"}},
 	{from: "internal/central/relay", may: []string{"dlms", "dlms/apdu", "dlms/client", "dlms/key", "dlms/link", "dlms/security", "internal/central/vault", "internal/central/rotation", "internal/central/fleet", "internal/central/audit", "internal/clock", "internal/role", "internal/bus"}},
-	{from: "internal/central/store/...", may: []string{"dlms", "internal/central/vault", "internal/central/fleet", "internal/central/collect", "internal/central/rotation", "internal/central/audit", "internal/central/store/...", "internal/role", "internal/keylog"}},
+	{from: "internal/central/store/...", may: []string{"dlms", "internal/central/vault", "internal/central/fleet", "internal/central/collect", "internal/central/rotation", "internal/central/audit", "internal/central/store/...", "internal/defence", "internal/role", "internal/keylog"}},
 	{from: "internal/central/api", may: []string{"dlms", "dlms/key", "internal/central/fleet", "internal/central/rotation", "internal/central/collect", "internal/central/audit", "internal/clock", "internal/role", "internal/bus", "internal/enrol", "internal/shipment"}},
 	{from: "internal/central/console", may: []string{"dlms", "dlms/key", "internal/central/fleet", "internal/central/rotation", "internal/central/collect", "internal/central/audit", "internal/clock", "internal/role"}},
-	{from: "internal/central", may: []string{"dlms/...", "internal/central/...", "internal/clock", "internal/role", "internal/bus", "internal/enrol", "internal/keylog", "internal/shipment", "internal/config"}},
+	{from: "internal/central", may: []string{"dlms/...", "internal/central/...", "internal/clock", "internal/defence", "internal/role", "internal/bus", "internal/enrol", "internal/keylog", "internal/shipment", "internal/config"}},
 
 	// The product.
 	{from: "internal/drill", may: []string{"dlms/...", "internal/..."}},
 	{from: "internal/lab", may: []string{"dlms/...", "internal/..."}},
+	{from: "internal/sim", may: []string{"dlms/...", "internal/..."}},
 	{from: "internal/layering"},
 	{from: "cmd/meterseal", may: []string{"dlms/...", "internal/..."}},
 }

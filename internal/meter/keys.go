@@ -8,6 +8,7 @@ import (
 	"github.com/meterseal/meterseal/dlms/cosem"
 	"github.com/meterseal/meterseal/dlms/key"
 	"github.com/meterseal/meterseal/dlms/security"
+	"github.com/meterseal/meterseal/internal/defence"
 	"github.com/meterseal/meterseal/internal/role"
 )
 
@@ -68,8 +69,30 @@ func (m *Meter) LongTerm(setup dlms.OBIS) (*security.LongTerm, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &security.LongTerm{Cipher: c, Send: live.send, Floor: live.floor, Generation: k.generation}, nil
+	return &security.LongTerm{Cipher: c, Send: live.send, Floor: m.kind.floor(live.floor), Generation: k.generation}, nil
 }
+
+// floor is the receive floor as the server gets it.
+func (k *kind) floor(f security.ReceiveFloor) security.ReceiveFloor {
+	if k.options.Without.Off(defence.AuthenticateThenCount) {
+		return eagerFloor{f}
+	}
+	return f
+}
+
+// eagerFloor believes a counter before the tag has verified: what a meter does that counts first (rule 2).
+type eagerFloor struct{ security.ReceiveFloor }
+
+// Check moves the floor.
+func (f eagerFloor) Check(title dlms.SystemTitle, ic dlms.InvocationCounter) error {
+	if err := f.ReceiveFloor.Check(title, ic); err != nil {
+		return err
+	}
+	return f.ReceiveFloor.Commit(title, ic)
+}
+
+// Commit has nothing left to do.
+func (eagerFloor) Commit(dlms.SystemTitle, dlms.InvocationCounter) error { return nil }
 
 func (k *kind) cipher(u key.Unicast, ak key.Authentication) (*security.Cipher, error) {
 	aead, err := u.AEAD()
@@ -93,6 +116,9 @@ func (m *Meter) liveLocked(r role.Role) (*liveKey, error) {
 	send, err := security.NewBlockCounter(security.BlockConfig{
 		Start: k.send,
 		Reserve: func(v security.Reservation) error {
+			if m.kind.options.Without.Off(defence.CounterReservation) {
+				return nil
+			}
 			return m.keep(func(w *frameWriter) { w.send(r, generation, v) })
 		},
 	})
@@ -136,7 +162,9 @@ func (m *Meter) transfer(env *cosem.Env, setup dlms.OBIS, id uint8, wrapped []by
 	}
 	m.kind.options.Log.Info("meter.key.changed", "system_title", m.state.birth.title, "role", r.String(),
 		"client", env.ClientName, "generation", replaced+1)
-	env.After(func() { m.server.CloseGeneration(setup, replaced) })
+	if !m.kind.options.Without.Off(defence.ClosingOldAssociations) {
+		env.After(func() { m.server.CloseGeneration(setup, replaced) })
+	}
 	return nil
 }
 
@@ -176,7 +204,7 @@ func (m *Meter) unwrapLocked(id uint8, wrapped []byte) (key.Unicast, error) {
 	switch {
 	case k.Weak():
 		return key.Unicast{}, key.ErrWeak
-	case m.state.known(k.Fingerprint()):
+	case m.state.known(k.Fingerprint()) && !m.kind.options.Without.Off(defence.Fingerprints):
 		return key.Unicast{}, ErrKeyKnown
 	case len(m.state.prints) >= maxPrints:
 		return key.Unicast{}, ErrPrintsFull

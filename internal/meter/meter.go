@@ -13,6 +13,7 @@ import (
 	"github.com/meterseal/meterseal/dlms/cosem"
 	"github.com/meterseal/meterseal/dlms/key"
 	"github.com/meterseal/meterseal/dlms/server"
+	"github.com/meterseal/meterseal/internal/defence"
 	"github.com/meterseal/meterseal/internal/meter/loadcurve"
 	"github.com/meterseal/meterseal/internal/meter/nvm"
 	"github.com/meterseal/meterseal/internal/role"
@@ -41,6 +42,8 @@ type Options struct {
 	PressAfter time.Duration
 	// Curve is what the meters measure, each its own copy.
 	Curve *loadcurve.Curve
+	// Without takes defences away, for the simulation alone.
+	Without defence.Set
 }
 
 // kind is what all meters of a process and a profile share.

@@ -6,6 +6,7 @@ import (
 	"slices"
 
 	"github.com/meterseal/meterseal/internal/central/audit"
+	"github.com/meterseal/meterseal/internal/defence"
 	"github.com/meterseal/meterseal/internal/role"
 
 	"github.com/meterseal/meterseal/dlms"
@@ -54,8 +55,14 @@ func (c *change) records() []record {
 // save writes the change: first the journal, synced, then the store, in the transaction of ctx. If that transaction
 // is not committed, the journal is ahead, and the next step takes over what it has (see catchUp).
 func (v *Software) save(ctx context.Context, c *change) error {
-	if records := c.records(); len(records) > 0 {
+	if records := c.records(); len(records) > 0 && !v.without.Off(defence.Journal) {
+		if err := v.crash("journal, before"); err != nil {
+			return err
+		}
 		p, err := v.journal.Append(records)
+		if err == nil {
+			err = v.crash("journal, after")
+		}
 		if err != nil {
 			return err
 		}
@@ -97,6 +104,9 @@ func (v *Software) apply(ctx context.Context, c *change) error {
 // failed, or after the store was restored from a backup. Every step begins with it, so that the store's position
 // never moves past a record that the store does not have.
 func (v *Software) catchUp(ctx context.Context) error {
+	if v.without.Off(defence.Journal) {
+		return nil
+	}
 	p, ok, err := v.store.JournalPosition(ctx)
 	if err != nil {
 		return err

@@ -18,6 +18,7 @@ import (
 	"github.com/meterseal/meterseal/dlms/key"
 	"github.com/meterseal/meterseal/dlms/security"
 	"github.com/meterseal/meterseal/internal/central/audit"
+	"github.com/meterseal/meterseal/internal/defence"
 	"github.com/meterseal/meterseal/internal/role"
 )
 
@@ -57,6 +58,11 @@ type Options struct {
 	Log *slog.Logger
 	// WrapAEAD, if set, stands between each key and its use, for a nonce oracle.
 	WrapAEAD func(cipher.AEAD, key.Fingerprint) cipher.AEAD
+	// Crash, if set, is asked before and after each append to the key journal, for a test of crashes: an error ends the
+	// operation there.
+	Crash func(point string) error
+	// Without takes defences away, for the simulation alone.
+	Without defence.Set
 }
 
 // JournalName is the name of the key journal where no path is given.
@@ -74,6 +80,8 @@ type Software struct {
 	log     *slog.Logger
 
 	wrapAEAD func(cipher.AEAD, key.Fingerprint) cipher.AEAD
+	crash    func(point string) error
+	without  defence.Set
 
 	mu   sync.Mutex
 	uses map[useKey]*handle // one per key version and own title, for the life of the process
@@ -86,7 +94,7 @@ var _ Vault = (*Software)(nil)
 func Open(ctx context.Context, dir string, root *Root, store Store, log *audit.Log, o Options) (*Software, error) {
 	v := &Software{
 		root: root, store: store, audit: log, block: o.Block, now: o.Now, rand: o.Rand, log: o.Log,
-		uses: map[useKey]*handle{}, wrapAEAD: o.WrapAEAD,
+		uses: map[useKey]*handle{}, wrapAEAD: o.WrapAEAD, crash: o.Crash, without: o.Without,
 	}
 	if v.block == 0 {
 		v.block = 64
@@ -99,6 +107,9 @@ func Open(ctx context.Context, dir string, root *Root, store Store, log *audit.L
 	}
 	if v.log == nil {
 		v.log = slog.New(slog.DiscardHandler)
+	}
+	if v.crash == nil {
+		v.crash = func(string) error { return nil }
 	}
 	if o.Journal == "" {
 		o.Journal = filepath.Join(dir, JournalName)

@@ -9,6 +9,7 @@ import (
 	"github.com/meterseal/meterseal/dlms/key"
 	"github.com/meterseal/meterseal/dlms/security"
 	"github.com/meterseal/meterseal/internal/central/audit"
+	"github.com/meterseal/meterseal/internal/defence"
 	"github.com/meterseal/meterseal/internal/role"
 )
 
@@ -201,7 +202,7 @@ func (h *handle) RaiseTo(ic dlms.InvocationCounter) error { return h.send.RaiseT
 // reserve makes a block durable, unless a batch has done so before.
 func (h *handle) reserve(r security.Reservation) error {
 	h.mu.Lock()
-	done := r.Ceiling <= h.durable.Ceiling && r.Raised <= h.durable.Raised
+	done := r.Ceiling <= h.durable.Ceiling && r.Raised <= h.durable.Raised || h.v.without.Off(defence.CounterReservation)
 	h.mu.Unlock()
 	if done {
 		return nil
@@ -225,7 +226,7 @@ func (h *handle) ahead() (CounterRow, bool) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	left := h.durable.Ceiling - h.last
-	if left >= minReady || h.durable.Ceiling == dlms.MaxInvocationCounter {
+	if left >= minReady || h.v.without.Off(defence.CounterReservation) || h.durable.Ceiling == dlms.MaxInvocationCounter {
 		return CounterRow{}, false
 	}
 	ceiling := min(uint64(h.durable.Ceiling)+uint64(h.v.block), uint64(dlms.MaxInvocationCounter))
