@@ -26,7 +26,7 @@ var loadCurve = dlms.OBIS{1, 1, 99, 1, 0, 255}
 
 // Status implements api.Backend.
 func (is *IS) Status(ctx context.Context) (s api.Status, err error) {
-	s = api.Status{SystemTitle: is.own, VaultRecipient: is.vault.Recipient(), BusURL: is.server.URL(), AuditKey: is.auditKey, Time: is.deps.Now()}
+	s = api.Status{SystemTitle: is.own, VaultRecipient: is.vault.Recipient(), BusURL: is.URL(), AuditKey: is.auditKey, Time: is.deps.Now()}
 	meters, err := is.fleet.Meters(ctx)
 	if err != nil {
 		return s, err
@@ -47,7 +47,7 @@ func (is *IS) Status(ctx context.Context) (s api.Status, err error) {
 			s.Terminals = append(s.Terminals, d.Title)
 		}
 	}
-	stats := is.bus.Stats()
+	stats := is.wan.Stats()
 	s.BusBytesIn, s.BusBytesOut = stats.BytesIn, stats.BytesOut
 	s.OpenChanges, _, err = is.store.Changes().Open(ctx)
 	return s, err
@@ -63,7 +63,7 @@ func (is *IS) Enrol(ctx context.Context, e api.Enrolment) error {
 	if err := is.vault.EnrolDevice(ctx, actorOwner, e.File, e.Fingerprint); err != nil {
 		return err
 	}
-	if e.File.Kind != enrol.Concentrator {
+	if e.File.Kind != enrol.Concentrator || is.server == nil {
 		return nil
 	}
 	return is.server.AddUser(bus.User{Title: e.File.Title, NKeyPublic: e.File.NKeyPublic})

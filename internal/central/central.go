@@ -46,8 +46,8 @@ type IS struct {
 	collector  *collect.Collector
 	hand       *relay.Hand
 	reconciler *rotation.Reconciler
-	server     *bus.Server
-	bus        *bus.IS
+	server     *bus.Server // nil where the way to the concentrators came from outside
+	wan        WAN
 
 	provisioning sync.Mutex
 	alarms       sync.Map // of those on the record in this process
@@ -78,8 +78,10 @@ func (is *IS) openVault(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if is.store, err = store.Open(ctx, is.cfg.Data, store.Options{Log: is.deps.Log}); err != nil {
-		return err
+	if is.store = is.deps.Store; is.store == nil {
+		if is.store, err = store.Open(ctx, is.cfg.Data, store.Options{Log: is.deps.Log}); err != nil {
+			return err
+		}
 	}
 	root, err := vault.Unseal(is.cfg.Data, pass)
 	if err != nil {
@@ -93,11 +95,15 @@ func (is *IS) openVault(ctx context.Context) error {
 	}
 	is.vault, err = vault.Open(ctx, is.cfg.Data, root, is.store, is.audit, vault.Options{
 		Journal: is.cfg.Journal, Now: is.deps.Now, Rand: is.deps.Rand, Log: is.deps.Log, WrapAEAD: is.deps.WrapAEAD,
+		Crash: is.deps.Crash, Without: is.deps.Without,
 	})
 	return err
 }
 
 func (is *IS) openBus(ctx context.Context) error {
+	if is.wan = is.deps.WAN; is.wan != nil {
+		return nil
+	}
 	known, err := is.fleet.Of(ctx, string(enrol.Concentrator))
 	if err != nil {
 		return err
@@ -117,14 +123,18 @@ func (is *IS) openBus(ctx context.Context) error {
 	if err := is.server.Start(); err != nil {
 		return err
 	}
-	is.bus, err = bus.NewIS(is.server, bus.ISConfig{Now: is.deps.Now, Rand: is.deps.Rand, Log: is.deps.Log})
-	return err
+	wan, err := bus.NewIS(is.server, bus.ISConfig{Now: is.deps.Now, Rand: is.deps.Rand, Log: is.deps.Log})
+	if err != nil {
+		return err
+	}
+	is.wan = wan
+	return nil
 }
 
 func (is *IS) wire() {
 	is.collector = collect.New(is.store.Readings(), is.deps.Now, is.deps.Log)
 	is.hand = relay.NewHand(relay.Config{
-		Bus: is.bus, Vault: is.vault, Locate: is.locate, Own: is.own, Actor: actorIS, Rand: is.deps.Rand,
+		Bus: is.wan, Vault: is.vault, Locate: is.locate, Own: is.own, Actor: actorIS, Rand: is.deps.Rand,
 		Now: is.deps.Now, Log: is.deps.Log, WrapAEAD: is.deps.WrapAEAD,
 	})
 	is.reconciler = rotation.New(rotation.Config{
@@ -146,7 +156,7 @@ func (is *IS) locate(ctx context.Context, meter dlms.SystemTitle) (relay.Place, 
 
 // Run serves concentrators, the API and the due work until ctx ends.
 func (is *IS) Run(ctx context.Context) error {
-	if err := is.bus.HandleUp(is.up); err != nil {
+	if err := is.wan.HandleUp(is.up); err != nil {
 		return err
 	}
 	g, ctx := errgroup.WithContext(ctx)
@@ -156,14 +166,14 @@ func (is *IS) Run(ctx context.Context) error {
 	g.Go(func() error {
 		return api.Serve(ctx, filepath.Join(is.cfg.Data, api.SocketName), is, is.deps.Log)
 	})
-	is.deps.Log.Info("central system is up", "bus", is.server.URL(), "system_title", is.own.String())
+	is.deps.Log.Info("central system is up", "bus", is.URL(), "system_title", is.own.String())
 	return g.Wait()
 }
 
 // Close gives up bus, vault and store, in this order: nothing may use a key once its journal is closed.
 func (is *IS) Close() error {
-	if is.bus != nil {
-		is.bus.Close()
+	if is.wan != nil {
+		is.wan.Close()
 	}
 	if is.server != nil {
 		is.server.Close()
@@ -172,14 +182,36 @@ func (is *IS) Close() error {
 	if is.vault != nil {
 		err = is.vault.Close()
 	}
-	if is.store != nil {
+	if is.store != nil && is.store != is.deps.Store {
 		err = errors.Join(err, is.store.Close())
 	}
 	return err
 }
 
-// URL is where concentrators reach the bus.
-func (is *IS) URL() string { return is.server.URL() }
+// URL is where concentrators reach the bus, empty where it is not this system's own.
+func (is *IS) URL() string {
+	if is.server == nil {
+		return ""
+	}
+	return is.server.URL()
+}
+
+// Serve is Run for a caller that keeps the time itself: what concentrators tell is taken as it comes, and Beat is what
+// is done now and then.
+func (is *IS) Serve() error { return is.wan.HandleUp(is.up) }
+
+// Beat does the work that is due, once, and returns how many key changes it took up.
+func (is *IS) Beat(ctx context.Context) (int, error) {
+	n, err := is.reconciler.Pass(ctx)
+	if err != nil {
+		return n, err
+	}
+	if err := is.settleGrants(ctx); err != nil {
+		return n, err
+	}
+	_, err = is.audit.Sequence(ctx)
+	return n, err
+}
 
 // grantInterval is how often grants are looked at.
 const grantInterval = 2 * time.Second

@@ -18,7 +18,9 @@ import (
 	"github.com/meterseal/meterseal/dlms"
 	"github.com/meterseal/meterseal/dlms/key"
 	"github.com/meterseal/meterseal/internal/bus"
+	"github.com/meterseal/meterseal/internal/central/store"
 	"github.com/meterseal/meterseal/internal/central/vault"
+	"github.com/meterseal/meterseal/internal/defence"
 )
 
 // Config is the configuration file of the IS.
@@ -51,7 +53,27 @@ type Deps struct {
 	Log  *slog.Logger
 	// WrapAEAD lets a nonce oracle watch session keys. May be nil.
 	WrapAEAD func(cipher.AEAD, key.Fingerprint) cipher.AEAD
+	// WAN is the way to the concentrators. nil opens a bus of its own, as the configuration says.
+	WAN WAN
+	// Store is one that several nodes in this process share, or one that the caller watches; it stays the caller's. nil
+	// opens the one in the data directory.
+	Store *store.Store
+	// Crash and Without are for the simulation: see vault.Options.
+	Crash   func(point string) error
+	Without defence.Set
 }
+
+// WAN is the way to the concentrators; *bus.IS is one.
+type WAN interface {
+	// Order sends an order and waits for its answer.
+	Order(ctx context.Context, concentrator dlms.SystemTitle, o bus.Order) (bus.Reply, error)
+	// HandleUp calls h with what concentrators tell.
+	HandleUp(h func(ctx context.Context, from dlms.SystemTitle, u bus.Up) error) error
+	Stats() bus.Stats
+	Close()
+}
+
+var _ WAN = (*bus.IS)(nil)
 
 func (c *Config) complete() (own dlms.SystemTitle, err error) {
 	if c.Data == "" {

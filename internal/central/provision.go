@@ -155,7 +155,7 @@ func (is *IS) Provision(ctx context.Context, d dlms.SystemTitle) (api.Provisione
 
 // order sends one order and makes a fault an error.
 func (is *IS) order(ctx context.Context, d dlms.SystemTitle, o bus.Order) (bus.Reply, error) {
-	reply, err := is.bus.Order(ctx, d, o)
+	reply, err := is.wan.Order(ctx, d, o)
 	if err != nil {
 		return reply, fmt.Errorf("concentrator %s: %w", d, err)
 	}
