@@ -2,6 +2,7 @@ package security
 
 import (
 	"crypto/cipher"
+	"crypto/subtle"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -66,26 +67,37 @@ func (c *Cipher) Clone() *Cipher {
 
 // Seal appends to dst the content of a ciphered APDU: ciphertext and tag, or plaintext and tag when ctl asks for
 // authentication alone. title is the sender's, ic a counter fresh from its [SendCounter]. dst must not overlap
-// plaintext unless it is plaintext[:0].
+// plaintext unless it is plaintext[:0]. What [Control.Check] refuses is not sealed.
 func (c *Cipher) Seal(dst []byte, ctl Control, title dlms.SystemTitle, ic dlms.InvocationCounter, plaintext []byte) ([]byte, error) {
-	if err := ctl.check(); err != nil {
+	return c.SealWith(dst, ctl, title, ic, nil, plaintext)
+}
+
+// SealWith is Seal with extra authenticated data behind SC || AK: that of general-ciphering (GB 9.2.3.4.7.3).
+func (c *Cipher) SealWith(dst []byte, ctl Control, title dlms.SystemTitle, ic dlms.InvocationCounter, extra, plaintext []byte) ([]byte, error) {
+	if err := ctl.Check(); err != nil {
 		return nil, fmt.Errorf("seal: %w", err)
 	}
 	s := c.state()
 	s.setIV(title, ic)
 	if ctl.Has(Encrypted) {
-		return s.aead.Seal(dst, s.iv[:], plaintext, s.header(ctl)), nil
+		return s.aead.Seal(dst, s.iv[:], plaintext, s.header(ctl, extra, nil)), nil
 	}
-	aad := s.headerAnd(ctl, plaintext)
+	aad := s.header(ctl, extra, plaintext)
 	dst = append(dst, plaintext...)
 	return s.aead.Seal(dst, s.iv[:], nil, aad), nil
 }
 
 // Open verifies what Seal made and appends the plaintext to dst, which may be content[:0]. title is the peer's.
-// What does not verify gives ErrTag and nothing else. The caller has checked ctl against its [Policy] and ic
+// What does not verify gives ErrTag and nothing else. The caller has checked ctl against its [Acceptance] and ic
 // against its [ReceiveFloor], and commits ic after Open and before the plaintext takes effect.
 func (c *Cipher) Open(dst []byte, ctl Control, title dlms.SystemTitle, ic dlms.InvocationCounter, content []byte) ([]byte, error) {
-	if err := ctl.check(); err != nil {
+	return c.OpenWith(dst, ctl, title, ic, nil, content)
+}
+
+// OpenWith is Open with extra authenticated data behind SC || AK: that of general-ciphering (GB 9.2.3.4.7.3), which
+// the APDU's AAD gives.
+func (c *Cipher) OpenWith(dst []byte, ctl Control, title dlms.SystemTitle, ic dlms.InvocationCounter, extra, content []byte) ([]byte, error) {
+	if err := ctl.Check(); err != nil {
 		return nil, fmt.Errorf("open: %w", err)
 	}
 	if len(content) < TagSize {
@@ -94,17 +106,39 @@ func (c *Cipher) Open(dst []byte, ctl Control, title dlms.SystemTitle, ic dlms.I
 	s := c.state()
 	s.setIV(title, ic)
 	if ctl.Has(Encrypted) {
-		out, err := s.aead.Open(dst, s.iv[:], content, s.header(ctl))
+		out, err := s.aead.Open(dst, s.iv[:], content, s.header(ctl, extra, nil))
 		if err != nil {
 			return nil, ErrTag
 		}
 		return out, nil
 	}
 	text, tag := content[:len(content)-TagSize], content[len(content)-TagSize:]
-	if _, err := s.aead.Open(nil, s.iv[:], tag, s.headerAnd(ctl, text)); err != nil {
+	if _, err := s.aead.Open(nil, s.iv[:], tag, s.header(ctl, extra, text)); err != nil {
 		return nil, ErrTag
 	}
 	return append(dst, text...), nil
+}
+
+// OpenUnauthenticated deciphers content that is encrypted and not authenticated, and appends the plaintext to dst,
+// which may be content[:0]. Nothing is verified: title, counter and every bit of the content may be anybody's, and
+// the caller says so to whoever reads the plaintext. It refuses content that has a tag, so that it cannot stand in
+// for [Cipher.Open]; nothing seals what it opens. Only an end whose [Acceptance] names EncryptedOnly calls it.
+//
+// The key stream is what the AEAD makes of zeros under the sender's initialization vector, so that an AEAD that is a
+// token serves too. It does not leave this method, and is that of the sender: no counter is spent.
+func (c *Cipher) OpenUnauthenticated(dst []byte, ctl Control, title dlms.SystemTitle, ic dlms.InvocationCounter, content []byte) ([]byte, error) {
+	if err := ctl.checkForm(); err != nil {
+		return nil, fmt.Errorf("open: %w", err)
+	}
+	if !ctl.EncryptedOnly() {
+		return nil, fmt.Errorf("open: %w: want encrypted only, got %s", ErrPolicy, ctl)
+	}
+	s := c.state()
+	s.setIV(title, ic)
+	zeros := make([]byte, len(content), len(content)+TagSize)
+	stream := s.aead.Seal(zeros[:0], s.iv[:], zeros, s.header(ctl, nil, nil))
+	subtle.XORBytes(stream, stream[:len(content)], content)
+	return append(dst, stream[:len(content)]...), nil
 }
 
 // GMAC returns the tag over SC || AK || text, where SC is authentication alone (GB 9.2.3.3.7.2). It spends ic.
@@ -112,14 +146,14 @@ func (c *Cipher) GMAC(title dlms.SystemTitle, ic dlms.InvocationCounter, text []
 	s := c.state()
 	s.setIV(title, ic)
 	var tag [TagSize]byte
-	copy(tag[:], s.aead.Seal(nil, s.iv[:], nil, s.headerAnd(Authenticated, text)))
+	copy(tag[:], s.aead.Seal(nil, s.iv[:], nil, s.header(Authenticated, nil, text)))
 	return tag
 }
 
 func (c *Cipher) verifyGMAC(title dlms.SystemTitle, ic dlms.InvocationCounter, text, tag []byte) error {
 	s := c.state()
 	s.setIV(title, ic)
-	if _, err := s.aead.Open(nil, s.iv[:], tag, s.headerAnd(Authenticated, text)); err != nil {
+	if _, err := s.aead.Open(nil, s.iv[:], tag, s.header(Authenticated, nil, text)); err != nil {
 		return ErrTag
 	}
 	return nil
@@ -131,16 +165,17 @@ func (s *state) setIV(title dlms.SystemTitle, ic dlms.InvocationCounter) {
 	binary.BigEndian.PutUint32(s.iv[dlms.SystemTitleSize:], uint32(ic))
 }
 
-func (s *state) header(ctl Control) []byte {
+// header returns SC || AK || extra || text. It is overwritten by the next call.
+func (s *state) header(ctl Control, extra, text []byte) []byte {
 	s.aad[0] = byte(ctl)
-	return s.aad[:s.head]
-}
-
-func (s *state) headerAnd(ctl Control, text []byte) []byte {
-	if s.head+len(text) > maxScratch {
-		return append(slices.Clone(s.header(ctl)), text...)
+	aad := s.aad[:s.head]
+	if len(extra) == 0 && len(text) == 0 {
+		return aad
 	}
-	s.aad = append(s.header(ctl), text...)
+	if s.head+len(extra)+len(text) > maxScratch {
+		return append(append(slices.Clone(aad), extra...), text...)
+	}
+	s.aad = append(append(aad, extra...), text...)
 	return s.aad
 }
 

@@ -12,10 +12,13 @@ var (
 	ErrSuite = errors.New("security: suite not supported")
 	// ErrPolicy is returned for less protection than the policy asks for.
 	ErrPolicy = errors.New("security: protection below the policy")
+	// ErrEncryptedOnly is returned for an APDU that is encrypted and not authenticated, where the [Acceptance] does not
+	// name that. It is also an ErrPolicy.
+	ErrEncryptedOnly = fmt.Errorf("%w: encrypted and not authenticated", ErrPolicy)
 	// ErrCompressed is returned for an APDU that claims to be compressed.
 	ErrCompressed = errors.New("security: compression not supported")
-	// ErrKeySet is returned for an APDU under the global broadcast key, which no profile here holds.
-	ErrKeySet = errors.New("security: global broadcast key not supported")
+	// ErrKeySet is returned for an APDU under the global broadcast key, where the [Acceptance] does not name that.
+	ErrKeySet = errors.New("security: global broadcast key not accepted")
 )
 
 // Suite is a security suite id (GB 9.2.3.7).
@@ -81,19 +84,28 @@ func (c Control) String() string {
 	return strings.Join(names, "+") + ", " + c.Suite().String()
 }
 
-// check refuses what this package neither seals nor opens, whatever the policy.
-func (c Control) check() error {
-	switch {
-	case c.Has(Compressed):
-		return ErrCompressed
-	case c.Suite() != Suite0:
-		return c.Suite().Check()
-	case c.Has(Broadcast):
-		return ErrKeySet
-	case !c.Has(Authenticated):
+// Check refuses what [Cipher.Seal] and [Cipher.Open] do not do, whatever the policy: ErrCompressed, ErrSuite,
+// ErrEncryptedOnly, and ErrPolicy for no protection at all. The key set is not looked at: under which key an APDU is
+// its caller decides, by [Acceptance].
+func (c Control) Check() error {
+	if err := c.checkForm(); err != nil {
+		return err
+	}
+	switch c & AuthenticatedEncrypted {
+	case Encrypted:
+		return ErrEncryptedOnly
+	case 0:
 		return fmt.Errorf("%w: want authenticated, got %s", ErrPolicy, c)
 	}
 	return nil
+}
+
+// checkForm refuses compression and other suites.
+func (c Control) checkForm() error {
+	if c.Has(Compressed) {
+		return ErrCompressed
+	}
+	return c.Suite().Check()
 }
 
 // Policy is the least protection that an end accepts. Each end sets its own: neither lets the other choose.
@@ -122,21 +134,48 @@ func (p Policy) String() string {
 	return fmt.Sprintf("policy %d", uint8(p))
 }
 
-// Check returns an error for an APDU with less protection than the policy. Control 0 stands for an APDU without
-// protection. Encrypted without authentication is below every policy; other suites, compression and the broadcast
-// key set are refused under every policy.
-func (p Policy) Check(c Control) error {
-	if p == PolicyNone && c == 0 {
+// Check returns an error for an APDU with less protection than the policy: [Acceptance.Check] of the policy alone.
+func (p Policy) Check(c Control) error { return Acceptance{Policy: p}.Check(c) }
+
+// Acceptance is what an end accepts: the least protection, and what it takes beyond the ordinary because somebody
+// said so. The zero value of the flags is the strict answer.
+type Acceptance struct {
+	Policy Policy
+	// EncryptedOnly also takes APDUs that are encrypted and not authenticated, whatever the policy: some customer
+	// interfaces push so. They are opened by [Cipher.OpenUnauthenticated], and whoever reads what is inside is told
+	// that anybody may have altered it.
+	EncryptedOnly bool
+	// Broadcast also takes APDUs under the global broadcast key (key set 1), which the end then holds.
+	Broadcast bool
+}
+
+// Check returns an error for an APDU that is not accepted. Control 0 stands for an APDU without protection, which
+// PolicyNone lets pass. Compression gives ErrCompressed, another suite ErrSuite, the broadcast key set ErrKeySet,
+// encrypted without authentication ErrEncryptedOnly, everything else below the policy ErrPolicy.
+func (a Acceptance) Check(c Control) error {
+	if a.Policy > PolicyAuthenticatedEncrypted {
+		return fmt.Errorf("%w: unknown %s", ErrPolicy, a.Policy)
+	}
+	if a.Policy == PolicyNone && c == 0 {
 		return nil
 	}
-	if err := c.check(); err != nil {
+	if err := c.checkForm(); err != nil {
 		return err
 	}
-	if p > PolicyAuthenticatedEncrypted {
-		return fmt.Errorf("%w: unknown %s", ErrPolicy, p)
+	if c.Has(Broadcast) && !a.Broadcast {
+		return ErrKeySet
 	}
-	if p == PolicyAuthenticatedEncrypted && !c.Has(Encrypted) {
-		return fmt.Errorf("%w: want %s, got %s", ErrPolicy, p, c)
+	if a.EncryptedOnly && c.EncryptedOnly() {
+		return nil
+	}
+	if err := c.Check(); err != nil {
+		return err
+	}
+	if a.Policy == PolicyAuthenticatedEncrypted && !c.Has(Encrypted) {
+		return fmt.Errorf("%w: want %s, got %s", ErrPolicy, a.Policy, c)
 	}
 	return nil
 }
+
+// EncryptedOnly reports whether the content is encrypted and not authenticated.
+func (c Control) EncryptedOnly() bool { return c&AuthenticatedEncrypted == Encrypted }

@@ -2,6 +2,7 @@ package security_test
 
 import (
 	"errors"
+	"slices"
 	"testing"
 
 	"github.com/meterseal/meterseal/dlms/security"
@@ -32,7 +33,7 @@ func TestEveryControlByteUnderEveryPolicy(t *testing.T) {
 
 func TestRefusalsOfAControlByteSayWhy(t *testing.T) {
 	for c, want := range map[security.Control]error{
-		0x00: security.ErrPolicy, 0x10: security.ErrPolicy, 0x20: security.ErrPolicy,
+		0x00: security.ErrPolicy, 0x10: security.ErrPolicy, 0x20: security.ErrEncryptedOnly,
 		0x31: security.ErrSuite, 0x32: security.ErrSuite, 0x3F: security.ErrSuite,
 		0x70: security.ErrKeySet, 0xB0: security.ErrCompressed, 0xFF: security.ErrCompressed,
 	} {
@@ -42,11 +43,48 @@ func TestRefusalsOfAControlByteSayWhy(t *testing.T) {
 	}
 }
 
-func TestSealAndOpenRefuseEveryControlByteButTwo(t *testing.T) {
+func TestEncryptedOnlyAndTheBroadcastKeySetAreAcceptedWhereTheyAreNamed(t *testing.T) {
+	strict := security.Acceptance{Policy: security.PolicyAuthenticatedEncrypted}
+	open, broadcast, both := strict, strict, strict
+	open.EncryptedOnly, broadcast.Broadcast = true, true
+	both.EncryptedOnly, both.Broadcast = true, true
+	for _, c := range []struct {
+		a       security.Acceptance
+		accepts []security.Control
+	}{
+		{strict, []security.Control{0x30}},
+		{open, []security.Control{0x20, 0x30}},
+		{broadcast, []security.Control{0x30, 0x70}},
+		{both, []security.Control{0x20, 0x30, 0x60, 0x70}},
+	} {
+		for b := range 256 {
+			ctl := security.Control(b)
+			if err := c.a.Check(ctl); (err == nil) != slices.Contains(c.accepts, ctl) {
+				t.Errorf("%+v, control %02X: got %v", c.a, b, err)
+			}
+		}
+	}
+	if err := strict.Check(0x20); !errors.Is(err, security.ErrPolicy) || !errors.Is(err, security.ErrEncryptedOnly) {
+		t.Errorf("encrypted only: got %v", err)
+	}
+	if err := strict.Check(0x70); !errors.Is(err, security.ErrKeySet) {
+		t.Errorf("broadcast: got %v", err)
+	}
+	for b, want := range map[security.Control]error{
+		0x20: security.ErrEncryptedOnly, 0x60: security.ErrEncryptedOnly, 0xB0: security.ErrCompressed,
+		0x31: security.ErrSuite, 0x00: security.ErrPolicy, 0x30: nil, 0x10: nil, 0x70: nil,
+	} {
+		if err := b.Check(); !errors.Is(err, want) {
+			t.Errorf("%02X: want %v, got %v", byte(b), want, err)
+		}
+	}
+}
+
+func TestSealAndOpenRefuseEveryControlByteWithoutAuthenticationOrOfAnotherSuite(t *testing.T) {
 	c := newCipher(t, ek, ak)
 	for b := range 256 {
 		ctl := security.Control(b)
-		good := ctl == 0x10 || ctl == 0x30
+		good := ctl == 0x10 || ctl == 0x30 || ctl == 0x50 || ctl == 0x70
 		sealed, err := c.Seal(nil, ctl, alice, 1, []byte("text"))
 		if (err == nil) != good || good == (sealed == nil) {
 			t.Errorf("seal with %02X: got %X, %v", b, sealed, err)
