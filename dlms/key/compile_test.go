@@ -40,6 +40,9 @@ func TestWhatMustNotCompileDoesNotCompile(t *testing.T) {
 		"bytes out of a field":      {"_ = u.reveal()", "undefined"},
 		"bytes out of the material": {"_ = u.material", "undefined"},
 		"a key of somebody else":    {"type own struct{}; var _ key.Key = own{}", "does not implement"},
+		"equality of secrets":       {"_ = s == s", "cannot be compared"},
+		"secret as a key":           {"var _ key.Key = s", "does not implement"},
+		"bytes of a secret":         {"_ = s.reveal()", "undefined"},
 		"a literal":                 {"_ = key.Unicast{nil, nil}", "unexported"},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -61,12 +64,12 @@ func newChecker(fset *token.FileSet) func(line string) error {
 
 import "github.com/meterseal/meterseal/dlms/key"
 
-func f(m key.Master, u key.Unicast, a key.Authentication, d key.Dedicated, w key.Wrapping, c key.MAC) {
+func f(m key.Master, u key.Unicast, a key.Authentication, d key.Dedicated, w key.Wrapping, c key.MAC, s key.Secret) {
 	_, _ = u.AEAD()
 	_, _ = m.Wrap(u)
 	_, _ = w.Wrap(c)
 	_ = u.Equal(u)
-	_, _ = a, d
+	_, _, _ = a, d, s
 	%s
 }
 `

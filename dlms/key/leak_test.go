@@ -68,6 +68,8 @@ func carriers(t *testing.T) map[string]any {
 	}
 	out["holder"], out["*holder"] = h, &h
 	out["aead"], out["struct with aead"] = aead, struct{ A any }{aead}
+	sec := secret(t, theKey)
+	out["secret"], out["*secret"], out["struct with secret"] = sec, &sec, struct{ s key.Secret }{sec}
 	return out
 }
 
