@@ -36,24 +36,6 @@ func (o *data) Set(env *Env, attribute int8, value dlms.Data) error {
 	return o.set(env, value)
 }
 
-// Unit is the physical unit of a register (BB 4.3.2, enum of units).
-type Unit uint8
-
-// Units of the registers of an electricity meter.
-const (
-	UnitDegreeCelsius Unit = 9
-	UnitWatt          Unit = 27
-	UnitVoltAmpere    Unit = 28
-	UnitVar           Unit = 29
-	UnitWattHour      Unit = 30
-	UnitVoltAmpereH   Unit = 31
-	UnitVarHour       Unit = 32
-	UnitAmpere        Unit = 33
-	UnitVolt          Unit = 35
-	UnitHertz         Unit = 44
-	UnitCount         Unit = 255
-)
-
 type register struct {
 	base
 	get    Source
