@@ -51,7 +51,7 @@ type Concentrator struct {
 	ctx    context.Context //nolint:containedctx // ends the handlers at Close
 	cancel context.CancelFunc
 	slots  chan struct{}
-	memory *memory
+	inbox  *Inbox
 	bytes  counter
 
 	lost atomic.Pointer[lineEnd]
@@ -80,7 +80,7 @@ func Connect(cfg ConcentratorConfig) (*Concentrator, error) {
 	ctx, cancel := context.WithCancel(context.Background())
 	c := &Concentrator{
 		cfg: cfg, done: closed, ctx: ctx, cancel: cancel,
-		slots: make(chan struct{}, ordersAtOnce), memory: newMemory(),
+		slots: make(chan struct{}, ordersAtOnce), inbox: NewInbox(cfg.Now, cfg.Log),
 	}
 	c.newLine()
 	up := func(*nats.Conn) { c.up() }
@@ -169,7 +169,7 @@ func (c *Concentrator) HandleOrder(h func(ctx context.Context, o Order) Reply) e
 		select {
 		case c.slots <- struct{}{}:
 		default:
-			c.respond(m, Reply{Fault: fault(FaultRefused, "busy with %d orders", ordersAtOnce)})
+			c.respond(m, c.inbox.answer(Reply{Fault: fault(FaultRefused, "busy with %d orders", ordersAtOnce)}))
 			return
 		}
 		c.start(func() {
@@ -185,47 +185,15 @@ func (c *Concentrator) HandleOrder(h func(ctx context.Context, o Order) Reply) e
 }
 
 func (c *Concentrator) order(m *nats.Msg, h func(context.Context, Order) Reply) {
-	var o Order
-	err := decode(m.Data, &o)
-	if err == nil {
-		err = o.Check()
-	}
-	if err != nil {
-		c.cfg.Log.Warn("bus.order.refused", "error", err)
-		c.respond(m, Reply{ID: o.ID, Fault: fault(FaultRefused, "not an order of this contract")})
-		return
-	}
-	left := o.NotAfter.Sub(c.cfg.Now())
-	if left <= 0 {
-		c.respond(m, Reply{ID: o.ID, Fault: fault(FaultExpired, "the order came %s after its deadline; are the clocks right?", -left)})
-		return
-	}
-	ctx, cancel := context.WithTimeout(c.ctx, left)
-	defer cancel()
-	reply, err := c.memory.once(ctx, o.ID, func() Reply {
-		r := h(ctx, o)
-		r.ID = o.ID
-		return r
-	})
-	if err != nil {
-		reply = Reply{ID: o.ID, Fault: fault(FaultUnknown, "the order is still being carried out")}
-	}
-	c.respond(m, reply)
+	c.respond(m, c.inbox.Take(c.ctx, m.Data, h))
 }
 
-func (c *Concentrator) respond(m *nats.Msg, r Reply) {
+func (c *Concentrator) respond(m *nats.Msg, data []byte) {
 	if m.Reply == "" {
 		return
 	}
-	data, err := encode(r)
-	if err != nil {
-		data, err = encode(Reply{ID: r.ID, Fault: fault(FaultUnknown, "the order was carried out, and its answer is too long for the bus")})
-	}
-	if err == nil {
-		err = m.Respond(data)
-	}
-	if err != nil {
-		c.cfg.Log.Warn("bus.order.unanswered", "id", r.ID, "error", err)
+	if err := m.Respond(data); err != nil {
+		c.cfg.Log.Warn("bus.order.unanswered", "error", err)
 	}
 }
 

@@ -98,10 +98,7 @@ func (b *IS) Stats() Stats { return Stats{BytesIn: b.in.Load(), BytesOut: b.out.
 // been. A fault that the
 // concentrator reports is in the Reply.
 func (b *IS) Order(ctx context.Context, concentrator dlms.SystemTitle, o Order) (Reply, error) {
-	if err := b.complete(ctx, &o); err != nil {
-		return Reply{}, err
-	}
-	data, err := encode(o)
+	data, err := PrepareOrder(ctx, &o, b.cfg.Now, b.cfg.Rand)
 	if err != nil {
 		return Reply{}, err
 	}
@@ -120,9 +117,9 @@ func (b *IS) Order(ctx context.Context, concentrator dlms.SystemTitle, o Order) 
 	return readReply(concentrator, o.ID, msg.Data)
 }
 
-func (b *IS) complete(ctx context.Context, o *Order) error {
+func complete(ctx context.Context, o *Order, now func() time.Time, rand io.Reader) error {
 	if o.ID == "" {
-		id, err := newID(b.cfg.Rand)
+		id, err := newID(rand)
 		if err != nil {
 			return err
 		}
@@ -136,7 +133,7 @@ func (b *IS) complete(ctx context.Context, o *Order) error {
 				life = left - min(answerMargin, left/4)
 			}
 		}
-		o.NotAfter = b.cfg.Now().Add(life).UTC()
+		o.NotAfter = now().Add(life).UTC()
 	}
 	return o.Check()
 }
