@@ -11,6 +11,7 @@ import (
 	"context"
 	"errors"
 	"net"
+	"time"
 
 	"github.com/meterseal/meterseal/dlms"
 )
@@ -21,6 +22,9 @@ var ErrClosed = errors.New("link: closed")
 // ErrBroken is returned by a [Conn] whose stream can no longer be trusted to start at a frame: a frame was cut in
 // the middle of a write, or what came in was no frame. Dial again.
 var ErrBroken = errors.New("link: stream is broken, dial again")
+
+// ErrTimeout is returned by a [Timed] Conn when the time that was set has passed.
+var ErrTimeout = errors.New("link: the time is over")
 
 // Conn carries whole APDUs between one client SAP and one server SAP.
 //
@@ -33,6 +37,17 @@ type Conn interface {
 	Receive(ctx context.Context) ([]byte, error)
 	// Close ends the connection and releases what it holds. A second Close does nothing.
 	Close() error
+}
+
+// Timed is implemented by a [Conn] that keeps the time itself, which costs less than a context with a deadline for
+// every APDU.
+type Timed interface {
+	Conn
+	// Within bounds all the Sends and Receives from now on, together, to d: then they return an error that matches
+	// ErrTimeout, with the same effect as a context that has ended. 0 takes the bound away. It reports false, and
+	// sets none, when what lies below cannot bound a call. It must not be called while a Send or Receive is under
+	// way.
+	Within(d time.Duration) bool
 }
 
 // Request is one APDU that reached a server, with the addresses that came with it.

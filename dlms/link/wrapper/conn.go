@@ -7,6 +7,7 @@ import (
 	"io"
 	"net"
 	"sync/atomic"
+	"time"
 
 	"github.com/meterseal/meterseal/dlms"
 	"github.com/meterseal/meterseal/dlms/link"
@@ -31,25 +32,27 @@ func (a addresses) wants(f Frame) bool {
 type Conn struct {
 	addresses
 	rw        io.ReadWriteCloser
-	reading   stream.Guard
-	writing   stream.Guard
+	reading   *stream.Gate
+	writing   *stream.Gate
 	readLock  chan struct{}
 	writeLock chan struct{}
 	decoder   *Decoder
 	out       []byte
+	by        time.Time   // bound of Within, zero for none
+	bounded   atomic.Bool // the stream is known to take deadlines
 	broken    atomic.Bool
 	closed    atomic.Bool
 }
 
-var _ link.Conn = (*Conn)(nil)
+var _ link.Timed = (*Conn)(nil)
 
 // NewConn returns the connection of client to server over rw, which it owns from now on.
 func NewConn(rw io.ReadWriteCloser, client, server dlms.SAP) *Conn {
 	return &Conn{
 		addresses: addresses{client, server},
 		rw:        rw,
-		reading:   stream.ReadGuard(rw),
-		writing:   stream.WriteGuard(rw),
+		reading:   stream.NewReadGate(rw),
+		writing:   stream.NewWriteGate(rw),
 		readLock:  make(chan struct{}, 1),
 		writeLock: make(chan struct{}, 1),
 		decoder:   NewDecoder(MaxAPDU),
@@ -83,20 +86,43 @@ func (c *Conn) Send(ctx context.Context, apdu []byte) error {
 	return nil
 }
 
+// write sends what is in c.out. A deadline that an earlier call left behind may stop it in the middle.
 func (c *Conn) write(ctx context.Context) error {
 	if err := c.usable(); err != nil {
 		return err
 	}
-	end := c.writing.Start(ctx)
-	n, err := c.rw.Write(c.out)
-	end()
-	if err == nil {
-		return nil
+	if err := c.writing.Enter(ctx, c.by); err != nil {
+		return err
 	}
-	if n > 0 {
-		c.abandon() // the other end waits for the rest of a frame
+	for sent := 0; ; {
+		n, err := c.rw.Write(c.out[sent:])
+		sent += n
+		switch {
+		case err == nil:
+			return nil
+		case c.writing.Again(err, c.by):
+			continue
+		case sent > 0:
+			c.abandon() // the other end waits for the rest of a frame
+		}
+		return c.reason(ctx, err)
 	}
-	return c.reason(ctx, err)
+}
+
+// Within implements [link.Timed], for a stream that has deadlines.
+func (c *Conn) Within(d time.Duration) bool {
+	if d <= 0 {
+		c.by = time.Time{}
+		return true
+	}
+	if !c.bounded.Load() {
+		if !c.reading.CanBound() || !c.writing.CanBound() {
+			return false
+		}
+		c.bounded.Store(true)
+	}
+	c.by = time.Now().Add(d)
+	return true
 }
 
 // Receive returns the next APDU for this client. Frames for others are dropped.
@@ -108,23 +134,36 @@ func (c *Conn) Receive(ctx context.Context) ([]byte, error) {
 	if err := c.usable(); err != nil {
 		return nil, fmt.Errorf("wrapper: receive: %w", err)
 	}
-	end := c.reading.Start(ctx)
-	defer end()
+	if err := c.reading.Enter(ctx, c.by); err != nil {
+		return nil, fmt.Errorf("wrapper: receive: %w", err)
+	}
 	for {
 		f, err := c.decoder.ReadFrame(c.rw)
-		if err != nil {
-			if c.decoder.err != nil {
-				c.abandon()
+		switch {
+		case err == nil && c.wants(f):
+			return f.APDU, nil
+		case err == nil:
+			// A flood of frames for others does not outlast the bounds.
+			if err := c.over(ctx); err != nil {
+				return nil, fmt.Errorf("wrapper: receive: %w", err)
 			}
+		case c.decoder.err != nil:
+			c.abandon()
+			return nil, fmt.Errorf("wrapper: receive: %w", err)
+		case !c.reading.Again(err, c.by):
 			return nil, fmt.Errorf("wrapper: receive: %w", c.reason(ctx, err))
 		}
-		if c.wants(f) {
-			return f.APDU, nil
-		}
-		if ctx.Err() != nil { // a flood of frames for others does not outlast the context
-			return nil, fmt.Errorf("wrapper: receive: %w", context.Cause(ctx))
-		}
 	}
+}
+
+func (c *Conn) over(ctx context.Context) error {
+	switch {
+	case ctx.Err() != nil:
+		return context.Cause(ctx)
+	case !c.by.IsZero() && !time.Now().Before(c.by):
+		return link.ErrTimeout
+	}
+	return nil
 }
 
 // Close closes the stream.
@@ -132,6 +171,8 @@ func (c *Conn) Close() error {
 	if c.closed.Swap(true) {
 		return nil
 	}
+	c.reading.Close()
+	c.writing.Close()
 	if err := c.rw.Close(); err != nil && !c.broken.Load() {
 		return fmt.Errorf("wrapper: close: %w", err)
 	}
@@ -163,12 +204,20 @@ func (c *Conn) reason(ctx context.Context, err error) error {
 	if c.closed.Load() && errors.Is(err, net.ErrClosed) {
 		return link.ErrClosed
 	}
+	if !c.by.IsZero() && stream.IsTimeout(err) {
+		return link.ErrTimeout
+	}
 	return err
 }
 
 func lock(ctx context.Context, l chan struct{}) error {
 	if ctx.Err() != nil {
 		return context.Cause(ctx)
+	}
+	select {
+	case l <- struct{}{}:
+		return nil
+	default: // somebody is at it: wait
 	}
 	select {
 	case l <- struct{}{}:

@@ -7,6 +7,7 @@ import (
 	"io"
 	"log/slog"
 	"net"
+	"slices"
 	"time"
 
 	"github.com/meterseal/meterseal/dlms"
@@ -71,55 +72,100 @@ func Serve(ctx context.Context, ln net.Listener, h link.Handler, o Options) erro
 // ServeConn answers the client on c until it goes (nil), ctx ends (nil), it is silent or deaf for too long, or it
 // sends what is no frame. It owns c and closes it.
 func ServeConn(ctx context.Context, c net.Conn, h link.Handler, o Options) error {
-	defer func() { _ = c.Close() }() // whatever there is to report has been
-	o = o.withDefaults()
-	// Ending reads and not the connection lets an answer under way go out.
-	stop := context.AfterFunc(ctx, func() { _ = c.SetReadDeadline(time.Unix(1, 0)) })
-	defer stop()
-	clients := make(map[dlms.SAP]struct{}, 1)
-	defer func() {
-		for sap := range clients {
-			link.Disconnected(h, sap)
-		}
-	}()
-	decoder := NewDecoder(o.MaxAPDU)
-	var out []byte
+	s := session{
+		conn: c, handler: h, options: o.withDefaults(), remote: c.RemoteAddr(),
+		reading: stream.NewReadGate(c), writing: stream.NewWriteGate(c),
+	}
+	s.decoder = NewDecoder(s.options.MaxAPDU)
+	defer s.close()
 	for {
-		f, err := nextFrame(ctx, c, decoder, o.IdleTimeout)
+		f, err := s.next(ctx)
 		if err != nil || ctx.Err() != nil {
 			return ending(ctx, err)
 		}
-		clients[f.Source] = struct{}{}
-		if len(clients) > maxClients {
-			return fmt.Errorf("wrapper: want at most %d client addresses on a connection", maxClients)
-		}
-		if out, err = answer(ctx, h, f, c.RemoteAddr(), out[:0]); err != nil {
+		if err := s.know(f.Source); err != nil {
 			return err
 		}
-		if len(out) == 0 {
+		if s.out, err = answer(ctx, h, f, s.remote, s.out[:0]); err != nil {
+			return err
+		}
+		if len(s.out) == 0 {
 			continue
 		}
-		if err := write(c, out, o.WriteTimeout); err != nil {
+		if err := s.write(); err != nil {
 			return err
 		}
 	}
 }
 
-// nextFrame waits for a whole frame. The deadline counts from the last one, so that dribbled bytes do not hold a
-// connection open. The context is looked at after the deadline is set: either this sees its end, or the
-// interruption comes later and overrides the deadline.
-func nextFrame(ctx context.Context, c net.Conn, d *Decoder, idle time.Duration) (Frame, error) {
-	if err := c.SetReadDeadline(time.Now().Add(idle)); err != nil {
+// session is one connection being served.
+type session struct {
+	conn    net.Conn
+	handler link.Handler
+	options Options
+	remote  net.Addr
+
+	reading, writing *stream.Gate
+	decoder          *Decoder
+	out              []byte
+	clients          []dlms.SAP // seen
+}
+
+func (s *session) close() {
+	s.reading.Close()
+	s.writing.Close()
+	_ = s.conn.Close() // whatever there is to report has been
+	for _, sap := range s.clients {
+		link.Disconnected(s.handler, sap)
+	}
+}
+
+// know keeps the SAPs seen on the connection. Most have one.
+func (s *session) know(sap dlms.SAP) error {
+	if slices.Contains(s.clients, sap) {
+		return nil
+	}
+	if len(s.clients) == maxClients {
+		return fmt.Errorf("wrapper: want at most %d client addresses on a connection", maxClients)
+	}
+	s.clients = append(s.clients, sap)
+	return nil
+}
+
+// next waits for a whole frame. The time counts from the last one, so that dribbled bytes do not hold a connection
+// open. When ctx ends, reads end and not the connection: an answer under way goes out.
+func (s *session) next(ctx context.Context) (Frame, error) {
+	by := time.Now().Add(s.options.IdleTimeout)
+	if err := s.reading.Enter(ctx, by); err != nil {
 		return Frame{}, fmt.Errorf("wrapper: %w", err)
 	}
-	if ctx.Err() != nil {
-		return Frame{}, nil
+	for {
+		f, err := s.decoder.ReadFrame(s.conn)
+		if err == nil {
+			return f, nil
+		}
+		if !s.reading.Again(err, by) {
+			return Frame{}, fmt.Errorf("wrapper: receive: %w", err)
+		}
 	}
-	f, err := d.ReadFrame(c)
-	if err != nil {
-		return Frame{}, fmt.Errorf("wrapper: receive: %w", err)
+}
+
+// write sends s.out. It does not end with the context.
+func (s *session) write() error {
+	by := time.Now().Add(s.options.WriteTimeout)
+	if err := s.writing.Enter(context.Background(), by); err != nil {
+		return fmt.Errorf("wrapper: %w", err)
 	}
-	return f, nil
+	for sent := 0; ; {
+		n, err := s.conn.Write(s.out[sent:])
+		sent += n
+		switch {
+		case err == nil:
+			return nil
+		case !s.writing.Again(err, by):
+			return fmt.Errorf("wrapper: send: %w", err)
+		}
+	}
 }
 
 // answer appends the frame that answers f to dst, or nothing: a handler may be silent, and a broadcast is never
@@ -130,16 +176,6 @@ func answer(ctx context.Context, h link.Handler, f Frame, from net.Addr, dst []b
 		return dst, nil
 	}
 	return AppendFrame(dst, Frame{Source: f.Destination, Destination: f.Source, APDU: reply})
-}
-
-func write(c net.Conn, b []byte, timeout time.Duration) error {
-	if err := c.SetWriteDeadline(time.Now().Add(timeout)); err != nil {
-		return fmt.Errorf("wrapper: %w", err)
-	}
-	if _, err := c.Write(b); err != nil {
-		return fmt.Errorf("wrapper: send: %w", err)
-	}
-	return nil
 }
 
 // ending tells the ordinary ends of a connection from the others.

@@ -9,6 +9,7 @@ import (
 	"net"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"github.com/meterseal/meterseal/dlms"
 	"github.com/meterseal/meterseal/dlms/link"
@@ -21,13 +22,14 @@ import (
 type UDPConn struct {
 	addresses
 	c       net.Conn
-	reading stream.Guard
-	writing stream.Guard
+	reading *stream.Gate
+	writing *stream.Gate
 	in, out []byte
+	by      time.Time // bound of Within, zero for none
 	closed  atomic.Bool
 }
 
-var _ link.Conn = (*UDPConn)(nil)
+var _ link.Timed = (*UDPConn)(nil)
 
 // NewUDPConn returns the connection of client to server over c, a connected datagram socket (net.Dial "udp"), which
 // it owns from now on.
@@ -35,8 +37,8 @@ func NewUDPConn(c net.Conn, client, server dlms.SAP) *UDPConn {
 	return &UDPConn{
 		addresses: addresses{client, server},
 		c:         c,
-		reading:   stream.ReadGuard(c),
-		writing:   stream.WriteGuard(c),
+		reading:   stream.NewReadGate(c),
+		writing:   stream.NewWriteGate(c),
 		in:        make([]byte, HeaderSize+MaxAPDU),
 	}
 }
@@ -48,32 +50,59 @@ func (c *UDPConn) Send(ctx context.Context, apdu []byte) error {
 		return err
 	}
 	c.out = out
-	if ctx.Err() != nil {
-		return fmt.Errorf("wrapper: send: %w", context.Cause(ctx))
-	}
-	end := c.writing.Start(ctx)
-	_, err = c.c.Write(out)
-	end()
-	if err != nil {
+	if err := c.writing.Enter(ctx, c.by); err != nil {
 		return fmt.Errorf("wrapper: send: %w", c.reason(ctx, err))
 	}
-	return nil
+	for {
+		_, err = c.c.Write(out)
+		switch {
+		case err == nil:
+			return nil
+		case !c.writing.Again(err, c.by): // a datagram goes whole or not at all
+			return fmt.Errorf("wrapper: send: %w", c.reason(ctx, err))
+		}
+	}
+}
+
+// Within implements [link.Timed].
+func (c *UDPConn) Within(d time.Duration) bool {
+	if c.by = (time.Time{}); d > 0 {
+		c.by = time.Now().Add(d)
+	}
+	return true
 }
 
 // Receive returns the next APDU for this client.
 func (c *UDPConn) Receive(ctx context.Context) ([]byte, error) {
-	end := c.reading.Start(ctx)
-	defer end()
-	for ctx.Err() == nil {
+	if err := c.reading.Enter(ctx, c.by); err != nil {
+		return nil, fmt.Errorf("wrapper: receive: %w", c.reason(ctx, err))
+	}
+	for {
 		n, err := c.c.Read(c.in)
-		if err != nil {
+		if err == nil {
+			if f, err := ParseFrame(c.in[:n]); err == nil && c.wants(f) {
+				return f.APDU, nil
+			}
+			err = c.over(ctx) // a flood of what is for others does not outlast the bounds
+			if err == nil {
+				continue
+			}
+			return nil, fmt.Errorf("wrapper: receive: %w", err)
+		}
+		if !c.reading.Again(err, c.by) {
 			return nil, fmt.Errorf("wrapper: receive: %w", c.reason(ctx, err))
 		}
-		if f, err := ParseFrame(c.in[:n]); err == nil && c.wants(f) {
-			return f.APDU, nil
-		}
 	}
-	return nil, fmt.Errorf("wrapper: receive: %w", context.Cause(ctx))
+}
+
+func (c *UDPConn) over(ctx context.Context) error {
+	switch {
+	case ctx.Err() != nil:
+		return context.Cause(ctx)
+	case !c.by.IsZero() && !time.Now().Before(c.by):
+		return link.ErrTimeout
+	}
+	return nil
 }
 
 // Close closes the socket.
@@ -81,6 +110,8 @@ func (c *UDPConn) Close() error {
 	if c.closed.Swap(true) {
 		return nil
 	}
+	c.reading.Close()
+	c.writing.Close()
 	if err := c.c.Close(); err != nil {
 		return fmt.Errorf("wrapper: close: %w", err)
 	}
@@ -93,6 +124,9 @@ func (c *UDPConn) reason(ctx context.Context, err error) error {
 	}
 	if c.closed.Load() && errors.Is(err, net.ErrClosed) {
 		return link.ErrClosed
+	}
+	if !c.by.IsZero() && stream.IsTimeout(err) {
+		return link.ErrTimeout
 	}
 	return err
 }
