@@ -88,5 +88,5 @@ func (t BlockTransfer) AppendBinary(dst []byte) ([]byte, error) {
 // control, two numbers and the length of the data.
 func BlockTransferOverhead(maxPDU int) int {
 	const head = 1 + 1 + 2 + 2
-	return head + len(wire.AppendLength(make([]byte, 0, 5), max(0, maxPDU-head)))
+	return head + wire.LengthSize(max(0, maxPDU-head))
 }

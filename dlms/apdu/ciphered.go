@@ -10,6 +10,10 @@ import (
 // headerSize is the size of the security header: security control and invocation counter (GB 9.2.7.2.4).
 const headerSize = 5
 
+// MaxHeader is the longest that stands before the content of a Ciphered or GeneralCiphered: tag, system title with
+// its length, length, security header.
+const MaxHeader = 1 + 1 + dlms.SystemTitleSize + 5 + headerSize
+
 // Ciphered is the protected form of one service's APDU (GB 9.2.7.2.4).
 //
 //	glo-get-request [200] IMPLICIT OCTET STRING, and so on: tag, length, SC, IC, content
@@ -140,6 +144,33 @@ func appendOptionalTitle(dst []byte, t dlms.SystemTitle) []byte {
 		return append(dst, 0)
 	}
 	return append(append(dst, dlms.SystemTitleSize), t[:]...)
+}
+
+// PutHeader writes what AppendHeader appends, in the form that the tag asks for, at the end of room, which has
+// MaxHeader bytes or more, and returns where it begins. The content of n bytes follows room in memory.
+func (g GeneralCiphered) PutHeader(room []byte, n int) (start int, err error) {
+	start = len(room) - g.headerLen(n)
+	if start < 0 || n < 0 {
+		return 0, fmt.Errorf("put header: %w: room of %d bytes for a content of %d", ErrLength, len(room), n)
+	}
+	at := room[start:start]
+	if g.Tag.IsGeneral() {
+		_, err = g.AppendHeader(at, n)
+	} else {
+		_, err = g.Ciphered.AppendHeader(at, n)
+	}
+	return start, err
+}
+
+func (g *GeneralCiphered) headerLen(n int) int {
+	size := 1 + wire.LengthSize(headerSize+n) + headerSize
+	switch {
+	case !g.Tag.IsGeneral():
+		return size
+	case g.Title.IsZero():
+		return size + 1
+	}
+	return size + 1 + dlms.SystemTitleSize
 }
 
 func (c *Ciphered) appendProtected(dst []byte, n int) []byte {

@@ -1,7 +1,7 @@
 package wire
 
-// lengthSize returns the number of octets of the shortest form of a length.
-func lengthSize(n int) int {
+// LengthSize returns the number of octets of the shortest form of a length. n must not be negative.
+func LengthSize(n int) int {
 	switch {
 	case n < 0x80:
 		return 1
@@ -17,7 +17,7 @@ func lengthSize(n int) int {
 
 // AppendLength appends a length in its shortest form. n must not be negative.
 func AppendLength(dst []byte, n int) []byte {
-	size := lengthSize(n) - 1
+	size := LengthSize(n) - 1
 	if size == 0 {
 		return append(dst, byte(n))
 	}

@@ -105,7 +105,7 @@ func Begin(dst []byte, tag byte) (out []byte, mark int) {
 // End writes the length of the content appended since Begin, moving it when the length needs the long form.
 func End(dst []byte, mark int) []byte {
 	n := len(dst) - mark
-	extra := lengthSize(n) - 1
+	extra := LengthSize(n) - 1
 	for range extra {
 		dst = append(dst, 0)
 	}

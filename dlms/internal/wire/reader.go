@@ -166,7 +166,7 @@ func (r *Reader) Length() int {
 		r.Fail(fmt.Errorf("%w: %d is more than any apdu holds", ErrLength, n))
 		return 0
 	}
-	if r.err == nil && octets != lengthSize(int(n))-1 {
+	if r.err == nil && octets != LengthSize(int(n))-1 {
 		r.lax = true
 	}
 	return int(n)

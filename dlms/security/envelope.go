@@ -1,0 +1,51 @@
+package security
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+
+	"github.com/meterseal/meterseal/dlms"
+	"github.com/meterseal/meterseal/dlms/apdu"
+)
+
+// Reserve is the room in bytes that [Cipher.SealInPlace] wants before the plaintext, for the longest header.
+const Reserve = apdu.MaxHeader
+
+// ErrReserve is returned by [Cipher.SealInPlace] for a buffer without the room for the header.
+var ErrReserve = errors.New("security: seal in place: no room for the header")
+
+// Envelope is what [Cipher.SealInPlace] writes before the content of a ciphered APDU.
+type Envelope struct {
+	// Tag is the tag outside: one that [apdu.CipheredTag] gives, or TagGeneralGlo or TagGeneralDed.
+	Tag     apdu.Tag
+	Control Control
+	// Title is the sender's. Of the two general forms it is also sent.
+	Title dlms.SystemTitle
+	// Counter is fresh from the sender's [SendCounter].
+	Counter dlms.InvocationCounter
+}
+
+// SealInPlace makes the ciphered APDU of a plaintext where it stands, without copying it: b is [Reserve] bytes of any
+// content and behind them the plaintext, and should have room for TagSize bytes more. The APDU that it returns lies
+// in the memory of b, which is not to be used again before the APDU is sent.
+//
+//	buf := make([]byte, security.Reserve, 512)
+//	buf, err = response.AppendBinary(buf)
+//	out, err := cipher.SealInPlace(buf, envelope)
+func (c *Cipher) SealInPlace(b []byte, e Envelope) ([]byte, error) {
+	if len(b) < Reserve {
+		return nil, fmt.Errorf("%w: want %d bytes before the plaintext, got %d", ErrReserve, Reserve, len(b))
+	}
+	b = slices.Grow(b, TagSize)
+	plain := b[Reserve:]
+	h := apdu.GeneralCiphered{Title: e.Title, Ciphered: apdu.Ciphered{Tag: e.Tag, Control: byte(e.Control), Counter: e.Counter}}
+	start, err := h.PutHeader(b[:Reserve], len(plain)+TagSize)
+	if err != nil {
+		return nil, err
+	}
+	if _, err = c.Seal(plain[:0], e.Control, e.Title, e.Counter, plain); err != nil {
+		return nil, err
+	}
+	return b[start : len(b)+TagSize], nil
+}
