@@ -28,15 +28,24 @@ type Address struct {
 // ClientAddress is the one-octet address of a client.
 func ClientAddress(client dlms.SAP) Address { return Address{Upper: client, Size: 1} }
 
-// ServerAddress is the shortest address that holds both parts; physical 0 means no lower part.
+// ServerAddress is the shortest address that holds both parts; physical 0 means no lower part. dlms.SAPAllStations
+// becomes the all-station address of that size.
 func ServerAddress(server dlms.SAP, physical uint16) Address {
+	size := 1
 	switch {
 	case server > maxShort || physical > maxShort:
-		return Address{Upper: server, Lower: physical, Size: 4}
+		size = 4
 	case physical != 0:
-		return Address{Upper: server, Lower: physical, Size: 2}
+		size = 2
 	}
-	return Address{Upper: server, Size: 1}
+	return serverAddress(server, physical, size)
+}
+
+func serverAddress(server dlms.SAP, physical uint16, size int) Address {
+	if size == 4 && server == dlms.SAPAllStations {
+		server = allLong
+	}
+	return Address{Upper: server, Lower: physical, Size: size}
 }
 
 // Broadcast reports whether the address means every logical device, or every physical one.
@@ -46,6 +55,9 @@ func (a Address) Broadcast() bool {
 	}
 	return a.Upper == dlms.SAPAllStations || a.Size == 2 && a.Lower == maxShort
 }
+
+// none reports the no-station address, for which no station listens.
+func (a Address) none() bool { return a.Upper == dlms.SAPNone }
 
 func (a Address) String() string {
 	if a.Size == 1 {

@@ -301,7 +301,7 @@ func TestABroadcastReachesTheServerAndIsNotAnswered(t *testing.T) {
 	}
 }
 
-func TestAPrimaryKeepsAtMostEightAPDUsForASlowCaller(t *testing.T) {
+func TestAPrimaryKeepsAtMostEightAPDUsOfEachKindForASlowCaller(t *testing.T) {
 	p := newPrimary(t, hdlc.Config{})
 	connectTo(t, p, nil)
 	p.Listen(time.Unix(0, 0), true)
@@ -309,11 +309,11 @@ func TestAPrimaryKeepsAtMostEightAPDUsForASlowCaller(t *testing.T) {
 		p.Receive(time.Unix(0, 0), mustAppend(t, fromServer(hdlc.Control(i%8)<<1, "E6E700 AA")))
 		p.Receive(time.Unix(0, 0), mustAppend(t, fromServer(0x03, "E6E700 BB")))
 	}
-	n := 0
-	for _, ok := p.APDU(); ok; _, ok = p.APDU() {
-		n++
+	var got []byte
+	for apdu, ok := p.APDU(); ok; apdu, ok = p.APDU() {
+		got = append(got, apdu...)
 	}
-	if n != 8 {
-		t.Errorf("got %d, want 8", n)
+	if want := append(bytes.Repeat([]byte{0xAA}, 8), bytes.Repeat([]byte{0xBB}, 8)...); !bytes.Equal(got, want) {
+		t.Errorf("got % X, want eight of each, those of I frames first", got)
 	}
 }

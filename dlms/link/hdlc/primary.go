@@ -39,6 +39,10 @@ type Config struct {
 	PollInterval time.Duration
 	// Retries is how often a frame without effect is repeated. Default 3.
 	Retries int
+	// OnUnnumbered takes the APDUs that come in UI frames: events and pushes of the server at from. It is called
+	// while octets are taken in and must not call back; it may keep apdu. What is said in I frames goes on
+	// undisturbed. With nil they are handed out like other APDUs, after those; at most 8 wait, the rest is dropped.
+	OnUnnumbered func(from Address, apdu []byte)
 }
 
 func (c Config) withDefaults() (Config, error) {
@@ -68,7 +72,7 @@ func orDefault(d, normal time.Duration) time.Duration {
 func (c Config) addresses() (client, server Address, err error) {
 	client, server = ClientAddress(c.Client), ServerAddress(c.Server, c.Physical)
 	if c.AddressSize != 0 {
-		server.Size = c.AddressSize
+		server = serverAddress(c.Server, c.Physical, c.AddressSize)
 	}
 	return client, server, errors.Join(client.check(), server.check())
 }
@@ -112,6 +116,7 @@ type Primary struct {
 	heard          time.Time // when octets came last
 	out            []byte
 	inbox          [][]byte
+	notices        [][]byte // from UI frames
 
 	state     State
 	reason    error // why the link is disconnected, nil if nobody connected or we closed it
@@ -119,6 +124,7 @@ type Primary struct {
 	turn      bool // this end may speak
 	mayRepeat bool // the frame with P was RR: an answer that lacks frames asks for them
 	peerBusy  bool // RNR
+	triggered bool // an empty UI frame with P was the last word: a UI frame with F answers it
 	listening bool
 	wait      waiting
 	deadline  time.Time
@@ -157,14 +163,17 @@ func (p *Primary) Output() []byte {
 	return out
 }
 
-// APDU returns the next APDU that has come.
+// APDU returns the next APDU that has come: those of I frames first, then, without an OnUnnumbered, those of UI
+// frames.
 func (p *Primary) APDU() ([]byte, bool) {
-	if len(p.inbox) == 0 {
-		return nil, false
+	for _, box := range []*[][]byte{&p.inbox, &p.notices} {
+		if len(*box) > 0 {
+			apdu := (*box)[0]
+			*box = (*box)[1:]
+			return apdu, true
+		}
 	}
-	apdu := p.inbox[0]
-	p.inbox = p.inbox[1:]
-	return apdu, true
+	return nil, false
 }
 
 // Deadline is when Tick is due, if at all.
@@ -210,6 +219,18 @@ func (p *Primary) SendUnnumbered(apdu []byte) error {
 	out, err := AppendFrame(p.out, Frame{Destination: p.server, Source: p.client, Control: controlUI, Info: info})
 	p.out = out
 	return err
+}
+
+// Trigger gives the server one turn to send a UI frame that waits there, by an empty UI frame with P (GB, service
+// trigger-event-notification-sending). The link must be idle. A server that knows no such thing costs one response
+// timeout.
+func (p *Primary) Trigger(now time.Time) error {
+	if !p.Idle() {
+		return fmt.Errorf("trigger: %w: %v", ErrState, p.state)
+	}
+	p.mayRepeat, p.triggered = true, true
+	p.command(now, controlUI, nil)
+	return nil
 }
 
 // Listen says whether the server is asked for APDUs while there is nothing to send.
@@ -284,7 +305,7 @@ func (p *Primary) try() bool {
 func (p *Primary) end(reason error) {
 	p.state, p.reason = StateDisconnected, reason
 	p.x = exchange{}
-	p.wait, p.turn, p.peerBusy = waitNothing, false, false
+	p.wait, p.turn, p.peerBusy, p.triggered = waitNothing, false, false, false
 }
 
 func (p *Primary) sendSNRM(now time.Time) {
@@ -309,7 +330,7 @@ func (p *Primary) giveTurn(now time.Time) {
 // poll asks with RR what the server has received and has to say. It is also the way to recover after a timeout:
 // the answer tells which frames to repeat, so that none arrives twice.
 func (p *Primary) poll(now time.Time) {
-	p.mayRepeat = true
+	p.mayRepeat, p.triggered = true, false
 	p.command(now, supervisory(controlRR, p.x.next, true), nil)
 }
 

@@ -10,7 +10,7 @@ func (p *Primary) handle(now time.Time, f Frame) {
 	kind := f.Control.Kind()
 	switch {
 	case kind == KindUI:
-		p.handleUI(f)
+		p.handleUI(now, f)
 	case p.state == StateConnecting && kind == KindUA:
 		p.connected(f)
 	case p.state == StateConnecting && kind == KindDM:
@@ -39,12 +39,24 @@ func (p *Primary) connected(ua Frame) {
 	p.turn, p.peerBusy, p.wait = true, false, waitNothing
 }
 
-func (p *Primary) handleUI(f Frame) {
-	apdu, err := stripLLC(f.Info, llcResponse)
-	if err != nil || f.Segmented || len(p.inbox) >= maxInbox {
-		return // a UI frame promises nothing
+// handleUI takes an APDU that nobody asked for. It may come at any moment, with any P/F bit: only where the last word
+// of this end was a trigger does it give the turn back.
+func (p *Primary) handleUI(now time.Time, f Frame) {
+	if apdu, err := stripLLC(f.Info, llcResponse); err == nil && !f.Segmented {
+		p.notice(f.Source, bytes.Clone(apdu))
 	}
-	p.inbox = append(p.inbox, bytes.Clone(apdu))
+	if p.triggered && f.Control.Poll() && p.state == StateConnected {
+		p.takeTurn(now, true)
+	}
+}
+
+func (p *Primary) notice(from Address, apdu []byte) {
+	switch {
+	case p.cfg.OnUnnumbered != nil:
+		p.cfg.OnUnnumbered(from, apdu)
+	case len(p.notices) < maxInbox: // a UI frame promises nothing
+		p.notices = append(p.notices, apdu)
+	}
 }
 
 // handleNumbered takes I, RR and RNR: the acknowledgement first, then the information, then the turn.
@@ -97,7 +109,7 @@ func (p *Primary) stale(progress bool) bool {
 
 // takeTurn goes on after a final bit.
 func (p *Primary) takeTurn(now time.Time, progress bool) {
-	p.turn, p.wait = true, waitNothing
+	p.turn, p.wait, p.triggered = true, waitNothing, false
 	switch {
 	case p.x.idle() || p.peerBusy:
 		p.tries = 0 // an answer with nothing missing is all that was asked for

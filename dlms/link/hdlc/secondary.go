@@ -120,6 +120,7 @@ type serverLink struct {
 	refused        bool   // an I frame was not taken, because a request is open
 	request        uint64 // the request that is open, 0 for none
 	reject         *RejectError
+	pushes         [][]byte // information fields of UI frames that wait for a turn
 }
 
 // NewSecondary returns the server's end of a line on which nobody is connected.
@@ -198,7 +199,7 @@ func (s *Secondary) Receive(now time.Time, b []byte) (frames int) {
 
 // hears tells whether a frame is for this device, from an address that a client can have.
 func (s *Secondary) hears(f Frame) bool {
-	if f.Source.Size != 1 || f.Source.Broadcast() || f.Source.Upper == dlms.SAPNone {
+	if f.Source.Size != 1 || f.Source.Broadcast() || f.Source.none() || f.Destination.none() {
 		return false
 	}
 	to := f.Destination
@@ -274,6 +275,10 @@ func (s *Secondary) drop(key linkKey, reason error) {
 }
 
 func (s *Secondary) handleUI(f Frame) {
+	if len(f.Info) == 0 && f.Control.Poll() {
+		s.triggered(linkKey{f.Source.Upper, f.Destination.Upper})
+		return
+	}
 	apdu, err := stripLLC(f.Info, llcCommand)
 	if err != nil || f.Segmented {
 		return // a UI frame promises nothing

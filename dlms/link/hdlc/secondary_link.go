@@ -90,6 +90,7 @@ func (s *Secondary) speak(l *serverLink) {
 		return
 	}
 	l.turn = false
+	s.sendPushes(l)
 	n := l.x.window()
 	if n == 0 || l.peerBusy {
 		c := Control(controlRR)

@@ -23,6 +23,9 @@ type Options struct {
 	IdleTimeout time.Duration
 	// WriteTimeout ends a stream that does not take an answer for so long. Default 30 s.
 	WriteTimeout time.Duration
+	// Push gives what ServeConn sends without being asked (see Secondary.Push). What cannot be sent is logged.
+	// Serve, which has many lines, takes none.
+	Push <-chan Push
 	// Log gets connections refused and ended. Default: nowhere.
 	Log *slog.Logger
 }
@@ -47,6 +50,7 @@ var ErrIdle = errors.New("hdlc: idle timeout")
 func Serve(ctx context.Context, ln net.Listener, h link.Handler, o Options) error {
 	o = o.withDefaults()
 	o.IdleTimeout = orDefault(o.IdleTimeout, 10*time.Minute)
+	o.Push = nil
 	if _, err := NewSecondary(o.ServerConfig); err != nil {
 		return err
 	}
@@ -191,6 +195,8 @@ func (l *line) loop(ctx context.Context) error {
 			}
 		case r := <-l.replies:
 			l.reply(r)
+		case p, ok := <-l.o.Push:
+			l.push(p, ok)
 		case <-timer.C:
 		case <-l.ended:
 			return l.end()
@@ -238,6 +244,16 @@ func (l *line) reply(r reply) {
 	err := l.s.Reply(r.id, r.apdu)
 	if err != nil && !errors.Is(err, ErrNoRequest) { // a link that ended meanwhile is no news
 		l.o.Log.Warn("hdlc.reply.dropped", "remote", l.remote, "error", err)
+	}
+}
+
+func (l *line) push(p Push, ok bool) {
+	if !ok {
+		l.o.Push = nil
+		return
+	}
+	if err := l.s.Push(p); err != nil {
+		l.o.Log.Warn("hdlc.push.dropped", "remote", l.remote, "client", p.Client, "error", err)
 	}
 }
 
