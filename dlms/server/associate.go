@@ -118,7 +118,7 @@ func (c *call) acceptGMAC(q apdu.AARQ) ([]byte, *rejection) {
 	if r != nil {
 		return nil, r
 	}
-	a, info, r := c.begin(q, req, lt, p.form())
+	a, info, r := c.pass2(q, req, lt, p.form())
 	if r != nil {
 		// Authentic, and its counter is spent: that is worth an event of its own, and cannot be repeated.
 		e := c.server.event(c.index, EventFailed, nil, r.why)
@@ -134,8 +134,8 @@ func (c *call) acceptGMAC(q apdu.AARQ) ([]byte, *rejection) {
 	}), nil
 }
 
-// begin makes the half-open association of an authentic AARQ, and the ciphered InitiateResponse for it.
-func (c *call) begin(q apdu.AARQ, req apdu.InitiateRequest, lt *security.LongTerm, f form) (*association, []byte, *rejection) {
+// pass2 makes the half-open association of an authentic AARQ, and the ciphered InitiateResponse for it.
+func (c *call) pass2(q apdu.AARQ, req apdu.InitiateRequest, lt *security.LongTerm, f form) (*association, []byte, *rejection) {
 	a, r := c.negotiate(req)
 	if r != nil {
 		return nil, nil, r
@@ -152,7 +152,7 @@ func (c *call) begin(q apdu.AARQ, req apdu.InitiateRequest, lt *security.LongTer
 	if a.fromServer, err = security.NewChallenge(c.server.kind.options.Rand); err != nil {
 		return nil, nil, transient(err)
 	}
-	info, err := c.seal(f, global(lt), plain)
+	info, err := c.seal(nil, f, global(lt), plain)
 	if err != nil {
 		return nil, nil, transient(err)
 	}
@@ -271,7 +271,7 @@ func (c *call) put(a *association) {
 	}
 	c.slot.assoc = a
 	if a.session != nil {
-		c.slot.last = a.session
+		c.slot.remember(a.session)
 	}
 }
 

@@ -31,17 +31,51 @@ type association struct {
 	fromClient []byte   // its challenge, until pass 4
 	fromServer []byte   // ours
 	info       []byte
-	long       *longGet
+	long       *long
 	upload     *upload
 }
 
-// session is a dedicated key with its counters.
+// session is a dedicated key with its counters. The sending counter is the device's own, see Server.sent.
 type session struct {
-	key    key.Dedicated
-	peer   dlms.SystemTitle
+	pastSession
 	cipher *security.Cipher
 	send   *security.MemoryCounter
-	floor  *security.MemoryFloor
+}
+
+// pastSession is what stays of a dedicated key when its association is over: which one it was, and what was received
+// under it.
+type pastSession struct {
+	key   key.Fingerprint
+	peer  dlms.SystemTitle
+	floor *security.MemoryFloor
+}
+
+// maxPast is how many past sessions a slot remembers (ours). A dedicated key that comes again after more than that is
+// taken for a new one on receiving; in sending nothing is ever forgotten.
+const maxPast = 8
+
+// remember keeps what has to outlive the association of s.
+func (s *slot) remember(n *session) {
+	for i, p := range s.past {
+		if p.key == n.key && p.peer == n.peer {
+			s.past = append(s.past[:i], s.past[i+1:]...)
+			break
+		}
+	}
+	if len(s.past) == maxPast {
+		s.past = append(s.past[:0], s.past[1:]...)
+	}
+	s.past = append(s.past, n.pastSession)
+}
+
+// floorOf returns what was received under a dedicated key before; nil for a new one.
+func (s *slot) floorOf(fp key.Fingerprint, peer dlms.SystemTitle) *security.MemoryFloor {
+	for _, p := range s.past {
+		if p.key == fp && p.peer == peer {
+			return p.floor
+		}
+	}
+	return nil
 }
 
 func (a *association) ciphered() bool { return a.client.Mechanism != MechanismNone }
@@ -72,9 +106,9 @@ func (a *association) Context() cosem.AssociationContext {
 // ObjectList implements cosem.Association.
 func (a *association) ObjectList() dlms.Data { return a.client.list }
 
-// newSession makes a session of the dedicated key in an InitiateRequest. When the slot has seen the same key before,
-// the counter under which this end seals goes on, so that no nonce comes twice, and where a dedicated key is required
-// the floor goes on too, so that no old APDU comes twice (the broadcast key is brought to many associations).
+// newSession makes a session of the dedicated key in an InitiateRequest. Where a dedicated key is required and the slot
+// has seen the same one before, the floor goes on, so that no old APDU comes twice (the broadcast key is brought to many
+// associations).
 func (c *call) newSession(b []byte, lt *security.LongTerm, peer dlms.SystemTitle) (*session, error) {
 	k, err := key.NewDedicated(b)
 	if err != nil {
@@ -87,17 +121,17 @@ func (c *call) newSession(b []byte, lt *security.LongTerm, peer dlms.SystemTitle
 	if err != nil {
 		return nil, err
 	}
-	ciph, err := lt.Cipher.Session(c.server.kind.options.wrap(aead, k.Fingerprint()))
+	fp := k.Fingerprint()
+	ciph, err := lt.Cipher.Session(c.server.kind.options.wrap(aead, fp))
 	if err != nil {
 		return nil, err
 	}
-	s := &session{key: k, peer: peer, cipher: ciph}
-	s.send, s.floor = new(security.MemoryCounter), security.NewMemoryFloor(peer, 0)
-	if last := c.slot.last; last != nil && last.key.Equal(k) {
-		s.send = last.send
-		if last.peer == peer && c.client.Traffic == DedicatedRequired {
-			s.floor = last.floor
-		}
+	s := &session{pastSession: pastSession{key: fp, peer: peer}, cipher: ciph, send: &c.server.sent}
+	if c.client.Traffic == DedicatedRequired {
+		s.floor = c.slot.floorOf(fp, peer)
+	}
+	if s.floor == nil {
+		s.floor = security.NewMemoryFloor(peer, 0)
 	}
 	return s, nil
 }

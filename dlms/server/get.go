@@ -6,16 +6,9 @@ import (
 	"github.com/meterseal/meterseal/dlms/cosem"
 )
 
-// longGet is a value that is sent in blocks: what is left of it, and the number of the block sent last.
-type longGet struct {
-	raw   []byte
-	block uint32
-}
-
 const (
-	getHead   = 4  // of a normal response before the value: tag, kind, invoke-id, choice
-	listHead  = 3  // of a response with list before the list
-	blockHead = 14 // of a block: tag, kind, invoke-id, last, number (4), choice, length (at most 5)
+	getHead  = 4 // of a normal response before the value: tag, kind, invoke-id, choice
+	listHead = 3 // of the other responses before their content: tag, kind, invoke-id
 )
 
 // get serves a GET (GB 9.3.6). The answer to an unconfirmed GET, which the standard does not have, is sent too.
@@ -24,31 +17,33 @@ func (c *call) get(plain []byte, limit int) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	a := c.slot.assoc
-	if q.Kind == apdu.GetRequestNext {
+	switch q.Kind {
+	case apdu.GetRequestNext:
 		return c.getNext(q, limit)
-	}
-	a.long = nil
-	if q.Kind == apdu.GetRequestWithList {
+	case apdu.GetRequestWithList:
+		c.slot.assoc.long = nil
 		return c.getList(q, limit)
 	}
-	d, err := c.read(q.Attribute)
+	c.slot.assoc.long = nil
+	return c.getOne(q, limit)
+}
+
+func (c *call) getOne(q apdu.GetRequest, limit int) ([]byte, error) {
+	d, err := c.read(&q.Attribute)
 	p := apdu.GetResponse{
 		Kind: apdu.GetResponseNormal, ID: q.ID,
 		Result: apdu.GetResult{Result: cosem.DataAccess(err), Data: d},
 	}
-	answer, err := p.AppendBinary(nil)
+	answer, err := c.keep(p.AppendBinary(c.answer[:0]))
 	switch {
-	case err != nil || len(answer)-getHead > c.server.kind.options.MaxResponse:
-		p.Result = apdu.GetResult{Result: dlms.DataAccessOtherReason}
-		return p.AppendBinary(nil)
-	case len(answer) <= limit:
+	case err == nil && len(answer) <= limit && len(answer)-getHead <= c.server.kind.options.MaxResponse:
 		return answer, nil
-	case !a.conformance.Has(apdu.ConformanceBlockTransferGet):
-		p.Result = apdu.GetResult{Result: dlms.DataAccessOtherReason}
-		return p.AppendBinary(nil)
+	case err == nil && len(answer)-getHead <= c.server.kind.options.MaxResponse &&
+		c.slot.assoc.conformance.Has(apdu.ConformanceBlockTransferGet):
+		return c.firstBlock(apdu.TagGetRequest, q.ID, answer[getHead:], limit)
 	}
-	return c.firstBlock(q.ID, answer[getHead:], limit)
+	p.Result = apdu.GetResult{Result: dlms.DataAccessOtherReason}
+	return c.keep(p.AppendBinary(c.answer[:0]))
 }
 
 // getList serves a GET with list. Once the answer is as long as it may be, nothing more is read.
@@ -58,10 +53,11 @@ func (c *call) getList(q apdu.GetRequest, limit int) ([]byte, error) {
 	}
 	list := make([]apdu.GetResult, len(q.List))
 	size := 0
-	for i, a := range q.List {
-		list[i] = c.getOne(a, &size)
+	for i := range q.List {
+		list[i] = c.getEach(&q.List[i], &size)
 	}
-	answer, err := apdu.GetResponse{Kind: apdu.GetResponseWithList, ID: q.ID, List: list}.AppendBinary(nil)
+	p := apdu.GetResponse{Kind: apdu.GetResponseWithList, ID: q.ID, List: list}
+	answer, err := c.keep(p.AppendBinary(c.answer[:0]))
 	switch {
 	case err != nil:
 		return nil, err
@@ -70,10 +66,10 @@ func (c *call) getList(q apdu.GetRequest, limit int) ([]byte, error) {
 	case !c.slot.assoc.conformance.Has(apdu.ConformanceBlockTransferGet):
 		return exception(apdu.StateServiceNotAllowed, apdu.ServicePDUTooLong), nil
 	}
-	return c.firstBlock(q.ID, answer[listHead:], limit)
+	return c.firstBlock(apdu.TagGetRequest, q.ID, answer[listHead:], limit)
 }
 
-func (c *call) getOne(a apdu.Attribute, size *int) apdu.GetResult {
+func (c *call) getEach(a *apdu.Attribute, size *int) apdu.GetResult {
 	if *size > c.server.kind.options.MaxResponse {
 		return apdu.GetResult{Result: dlms.DataAccessOtherReason}
 	}
@@ -81,43 +77,25 @@ func (c *call) getOne(a apdu.Attribute, size *int) apdu.GetResult {
 	if err != nil {
 		return apdu.GetResult{Result: cosem.DataAccess(err)}
 	}
-	b, err := d.AppendBinary(nil)
+	b, err := c.keep(d.AppendBinary(c.answer[:0])) // to be measured
 	if *size += len(b); err != nil || *size > c.server.kind.options.MaxResponse {
 		return apdu.GetResult{Result: dlms.DataAccessOtherReason}
 	}
 	return apdu.GetResult{Data: d}
 }
 
-func (c *call) firstBlock(id apdu.InvokeID, raw []byte, limit int) ([]byte, error) {
-	c.slot.assoc.long = &longGet{raw: raw}
-	return c.block(id, limit)
-}
-
-// block sends the next block. The last one ends the transfer.
-func (c *call) block(id apdu.InvokeID, limit int) ([]byte, error) {
-	l := c.slot.assoc.long
-	n := min(len(l.raw), max(limit-blockHead, 1))
-	l.block++
-	b := apdu.Block{Last: n == len(l.raw), Number: l.block, Raw: l.raw[:n]}
-	if l.raw = l.raw[n:]; b.Last {
-		c.slot.assoc.long = nil
-	}
-	return apdu.GetResponse{Kind: apdu.GetResponseBlock, ID: id, Block: b}.AppendBinary(nil)
-}
-
 // getNext goes on with a transfer. A block number that is not that of the block sent last ends it.
 func (c *call) getNext(q apdu.GetRequest, limit int) ([]byte, error) {
-	a := c.slot.assoc
 	why := dlms.DataAccessNoLongGet
-	if a.long != nil {
-		if q.Block == a.long.block {
-			return c.block(q.ID, limit)
+	if c.slot.assoc.longOf(apdu.TagGetRequest) {
+		if q.Block == c.slot.assoc.long.block {
+			return c.nextBlock(q.ID, limit)
 		}
 		why = dlms.DataAccessBlockNumberInvalid
-		a.long = nil
+		c.slot.assoc.long = nil
 	}
-	return apdu.GetResponse{
+	return c.keep(apdu.GetResponse{
 		Kind: apdu.GetResponseBlock, ID: q.ID,
 		Block: apdu.Block{Last: true, Number: q.Block, Result: why},
-	}.AppendBinary(nil)
+	}.AppendBinary(c.answer[:0]))
 }

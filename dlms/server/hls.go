@@ -133,7 +133,7 @@ func (c *call) notAuthenticated(p protected, k keys, req apdu.ActionRequest, why
 func (c *call) sealAction(p protected, k keys, req apdu.ActionRequest, result dlms.ActionResult, value dlms.Data) []byte {
 	plain, err := actionResponse(req, result, value)
 	if err == nil {
-		plain, err = c.seal(p.form(), k, plain)
+		plain, err = c.seal(nil, p.form(), k, plain)
 	}
 	if err != nil {
 		c.server.end(c.index, err)

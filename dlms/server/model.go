@@ -130,7 +130,10 @@ type endpoint struct {
 	client *client
 }
 
-type rights struct{ read, write, invoke []int8 }
+type rights struct {
+	object              cosem.Object
+	read, write, invoke []int8
+}
 
 // NewModel checks and compiles cfg. It refuses rights that would show a key or a password (law 2), whatever the
 // object would answer.
@@ -224,7 +227,7 @@ func (c *client) grant(r Right, objects map[objectKey]cosem.Object) error {
 		}
 	}
 	c.rights[k] = &rights{
-		read: slices.Clone(r.Read), write: slices.Clone(r.Write), invoke: slices.Clone(r.Invoke),
+		object: objects[k], read: slices.Clone(r.Read), write: slices.Clone(r.Write), invoke: slices.Clone(r.Invoke),
 	}
 	return nil
 }

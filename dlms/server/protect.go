@@ -3,6 +3,7 @@ package server
 import (
 	"errors"
 	"fmt"
+	"slices"
 
 	"github.com/meterseal/meterseal/dlms"
 	"github.com/meterseal/meterseal/dlms/apdu"
@@ -75,7 +76,11 @@ func (c *call) open(p protected, ciph *security.Cipher, peer dlms.SystemTitle) (
 	if err := c.client.Policy.Check(p.control); err != nil {
 		return nil, err
 	}
-	return ciph.Open(nil, p.control, peer, p.counter, p.content)
+	plain, err := ciph.Open(c.plain[:0], p.control, peer, p.counter, p.content)
+	if err == nil {
+		c.plain = plain
+	}
+	return plain, err
 }
 
 // keys is a cipher with the counters of one key.
@@ -126,8 +131,8 @@ func (c *call) longTerm(setup dlms.OBIS) (*security.LongTerm, error) {
 	return lt, nil
 }
 
-// seal protects an answer in the form f and spends a counter.
-func (c *call) seal(f form, k keys, plain []byte) ([]byte, error) {
+// seal appends an answer to dst, protected in the form f, and spends a counter.
+func (c *call) seal(dst []byte, f form, k keys, plain []byte) ([]byte, error) {
 	title := c.server.device.SystemTitle()
 	tag, err := f.tag(apdu.Tag(plain[0]))
 	if err != nil {
@@ -137,7 +142,7 @@ func (c *call) seal(f form, k keys, plain []byte) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	dst := make([]byte, 0, len(plain)+f.overhead())
+	dst = slices.Grow(dst, len(plain)+f.overhead())
 	g := apdu.GeneralCiphered{Title: title, Ciphered: apdu.Ciphered{Tag: tag, Control: byte(f.control), Counter: ic}}
 	if f.general {
 		dst, err = g.AppendHeader(dst, len(plain)+security.TagSize)

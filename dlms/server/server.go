@@ -4,15 +4,13 @@ import (
 	"context"
 	"crypto/cipher"
 	"crypto/rand"
-	"errors"
 	"io"
 	"log/slog"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/meterseal/meterseal/dlms"
-	"github.com/meterseal/meterseal/dlms/apdu"
-	"github.com/meterseal/meterseal/dlms/cosem"
 	"github.com/meterseal/meterseal/dlms/key"
 	"github.com/meterseal/meterseal/dlms/link"
 	"github.com/meterseal/meterseal/dlms/security"
@@ -80,10 +78,14 @@ func (o *Options) complete() *Options {
 type Kind struct {
 	model   *Model
 	options *Options
+	// calls keeps the *call of APDUs that were served, with their buffers: a fleet needs as many as it serves at once.
+	calls sync.Pool
 }
 
 // NewKind joins a model with options, once for a fleet.
-func NewKind(model *Model, options *Options) *Kind { return &Kind{model, options.complete()} }
+func NewKind(model *Model, options *Options) *Kind {
+	return &Kind{model: model, options: options.complete(), calls: sync.Pool{New: func() any { return new(call) }}}
+}
 
 // Server serves one device. It is safe for concurrent use.
 type Server struct {
@@ -92,9 +94,13 @@ type Server struct {
 
 	mu    sync.Mutex
 	slots []*slot // by index of the model's endpoint; nil until somebody comes
+	// sent is the one counter that this device spends under dedicated keys, whichever, from whomever: a session key
+	// that comes a second time, whatever came in between and on whatever SAP, meets no nonce again.
+	sent security.MemoryCounter
 
 	closing sync.Mutex
 	toClose []generation
+	replace atomic.Bool // toClose may not be empty
 }
 
 // generation names one version of the key of one security setup.
@@ -107,7 +113,7 @@ type generation struct {
 type slot struct {
 	limit limiter
 	assoc *association
-	last  *session // of the last association that brought a dedicated key
+	past  []pastSession // of the associations that brought a dedicated key, the newest last
 }
 
 // New returns a server of device. For a fleet, make one Kind and use Kind.New.
@@ -121,22 +127,42 @@ func (k *Kind) New(device Device) *Server { return &Server{kind: k, device: devi
 // Handle serves one APDU that came over the link of that name, and returns the answer, nil for silence. The answer is
 // the caller's. Bad input of any kind gets one of the answers of the package comment and loses nothing.
 func (s *Server) Handle(ctx context.Context, linkName string, req link.Request) []byte {
+	return s.HandleAppend(ctx, linkName, req, nil)
+}
+
+// HandleAppend is Handle with the answer appended to dst, so that a link can keep one buffer. Silence returns dst as it
+// is. req.APDU and dst must not overlap.
+func (s *Server) HandleAppend(ctx context.Context, linkName string, req link.Request, dst []byte) []byte {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.closeReplaced()
-	c := &call{
-		server: s, req: req,
-		env: cosem.Env{Context: ctx, Device: s.device, Now: s.kind.options.Now(), Link: linkName, Client: req.Client},
-	}
-	answer := c.serve()
+	c := s.kind.take()
+	c.server, c.req, c.dst = s, req, dst
+	c.env.Context, c.env.Device, c.env.Now = ctx, s.device, s.kind.options.Now()
+	c.env.Link, c.env.Client = linkName, req.Client
+	dst = c.serve()
 	c.env.Finish()
 	s.closeReplaced()
-	return answer
+	s.kind.put(c)
+	return dst
 }
 
-// Handler serves the link of that name.
-func (s *Server) Handler(linkName string) link.Handler {
-	return link.HandlerFunc(func(ctx context.Context, r link.Request) []byte { return s.Handle(ctx, linkName, r) })
+// Handler serves the link of that name. It is a link.Appender too.
+func (s *Server) Handler(linkName string) link.Handler { return &handler{s, linkName} }
+
+type handler struct {
+	server *Server
+	link   string
+}
+
+// HandleAPDU implements link.Handler.
+func (h *handler) HandleAPDU(ctx context.Context, r link.Request) []byte {
+	return h.server.HandleAppend(ctx, h.link, r, nil)
+}
+
+// AppendAPDU implements link.Appender.
+func (h *handler) AppendAPDU(ctx context.Context, r link.Request, dst []byte) []byte {
+	return h.server.HandleAppend(ctx, h.link, r, dst)
 }
 
 // CloseGeneration closes every association that was opened under one generation of the key of setup, before the next
@@ -145,6 +171,7 @@ func (s *Server) Handler(linkName string) link.Handler {
 func (s *Server) CloseGeneration(setup dlms.OBIS, number uint32) {
 	s.closing.Lock()
 	s.toClose = append(s.toClose, generation{setup, number})
+	s.replace.Store(true)
 	s.closing.Unlock()
 	if s.mu.TryLock() {
 		defer s.mu.Unlock()
@@ -154,9 +181,13 @@ func (s *Server) CloseGeneration(setup dlms.OBIS, number uint32) {
 }
 
 func (s *Server) closeReplaced() {
+	if !s.replace.Load() {
+		return
+	}
 	s.closing.Lock()
 	replaced := s.toClose
 	s.toClose = nil
+	s.replace.Store(false)
 	s.closing.Unlock()
 	for _, g := range replaced {
 		for i, sl := range s.slots {
@@ -233,83 +264,4 @@ func (s *Server) Associations() (open, half int) {
 		}
 	}
 	return open, half
-}
-
-// call is one APDU being served.
-type call struct {
-	server *Server
-	req    link.Request
-	env    cosem.Env
-	index  int
-	slot   *slot
-	client *client
-}
-
-func (c *call) serve() []byte {
-	tag, err := apdu.TagOf(c.req.APDU)
-	if err != nil {
-		return nil
-	}
-	m := c.server.kind.model
-	c.index = m.endpoint(c.env.Link, c.req.Client)
-	switch {
-	case c.req.Server == dlms.SAPAllStations:
-		c.broadcast(tag)
-		return nil
-	case c.req.Server != m.server:
-		return nil
-	case c.index < 0:
-		return stranger(tag)
-	}
-	c.attach()
-	switch {
-	case tag == apdu.TagAARQ:
-		return c.associate()
-	case len(c.req.APDU) > int(c.client.MaxPDU):
-		return exception(apdu.StateServiceNotAllowed, apdu.ServicePDUTooLong)
-	case tag == apdu.TagRLRQ:
-		return c.release()
-	}
-	return c.service()
-}
-
-// attach finds the slot of the sender and ends an association that is over.
-func (c *call) attach() {
-	c.slot = c.server.slot(c.index)
-	c.client = c.server.kind.model.endpoints[c.index].client
-	c.env.ClientName = c.client.Name
-	if a := c.slot.assoc; a != nil {
-		if why := a.over(c.env.Now, c.client, c.server.kind.options); why != nil {
-			c.server.end(c.index, why)
-		}
-	}
-}
-
-// stranger answers who is not in the model. It keeps no state for him.
-func stranger(tag apdu.Tag) []byte {
-	if tag == apdu.TagAARQ {
-		return rejected(apdu.ContextLN, apdu.AssociationRejectedPermanent, apdu.DiagnosticNoReason, nil)
-	}
-	return exception(apdu.StateServiceNotAllowed, apdu.ServiceOperationNotPossible)
-}
-
-// fail tells the device and the log of a refusal that is worth it, within the rate, and reports whether it may be
-// answered.
-func (c *call) fail(what string, err error) bool {
-	if !c.slot.limit.take(c.env.Now) {
-		return false
-	}
-	c.server.kind.options.Log.LogAttrs(c.env.Context, slog.LevelWarn, "apdu refused",
-		slog.String("what", what), slog.String("link", c.env.Link), slog.String("client", c.client.Name), slog.Any("error", err))
-	c.server.device.Event(c.server.event(c.index, EventRefused, c.slot.assoc, err))
-	return true
-}
-
-// counterError returns the expected counter of a refusal by the floor.
-func counterError(err error) (dlms.InvocationCounter, bool) {
-	var e *security.CounterError
-	if errors.As(err, &e) {
-		return e.Expected, true
-	}
-	return 0, false
 }

@@ -15,21 +15,21 @@ import (
 func (c *call) service() []byte {
 	a := c.slot.assoc
 	if a == nil {
-		return exception(apdu.StateServiceNotAllowed, apdu.ServiceOperationNotPossible)
+		return c.say(exception(apdu.StateServiceNotAllowed, apdu.ServiceOperationNotPossible))
 	}
 	if !a.ciphered() {
 		a.apdus++
-		return c.dispatch(c.req.APDU, a.maxSend)
+		return c.say(c.dispatch(c.req.APDU, a.maxSend))
 	}
 	p, err := parseProtected(c.req.APDU)
 	if err != nil {
 		if errors.Is(err, ErrForm) { // not protected, or in a form that no client here may use
-			return exception(apdu.StateServiceNotAllowed, apdu.ServiceOperationNotPossible)
+			return c.say(exception(apdu.StateServiceNotAllowed, apdu.ServiceOperationNotPossible))
 		}
-		return exception(apdu.StateServiceNotAllowed, apdu.ServiceOtherReason)
+		return c.say(exception(apdu.StateServiceNotAllowed, apdu.ServiceOtherReason))
 	}
 	if !a.open {
-		return c.authenticate(p)
+		return c.say(c.authenticate(p))
 	}
 	return c.traffic(p)
 }
@@ -39,24 +39,24 @@ func (c *call) traffic(p protected) []byte {
 	a := c.slot.assoc
 	if c.client.Broadcast || !p.dedicated && c.client.Traffic == DedicatedRequired {
 		// Nothing is sealed under a broadcast key, and no traffic is taken under an association key.
-		return c.refuse(ErrForm)
+		return c.say(c.refuse(ErrForm))
 	}
 	k, err := c.keys(p.dedicated)
 	if err != nil {
-		return c.refuse(err)
+		return c.say(c.refuse(err))
 	}
 	plain, err := c.receive(p, k)
 	if err != nil {
-		return c.refuse(err)
+		return c.say(c.refuse(err))
 	}
 	answer := c.dispatch(plain, a.maxSend-p.form().overhead())
 	if len(answer) == 0 || apdu.Tag(answer[0]) == apdu.TagExceptionResponse {
-		return answer
+		return c.say(answer)
 	}
-	sealed, err := c.seal(p.form(), k, answer)
+	sealed, err := c.seal(c.dst, p.form(), k, answer)
 	if err != nil { // the counter is at its end: nothing can be sealed here any more
 		c.server.end(c.index, err)
-		return exception(apdu.StateServiceNotAllowed, apdu.ServiceOtherReason)
+		return c.say(exception(apdu.StateServiceNotAllowed, apdu.ServiceOtherReason))
 	}
 	return sealed
 }
@@ -107,7 +107,8 @@ func (c *call) broadcast(tag apdu.Tag) {
 	c.dispatch(plain, 0)
 }
 
-// dispatch serves a service in clear and returns the answer in clear, of at most limit bytes; nil for none.
+// dispatch serves a service in clear and returns the answer in clear, of at most limit bytes; nil for none. It is valid
+// until the next answer is written.
 func (c *call) dispatch(plain []byte, limit int) []byte {
 	a := c.slot.assoc
 	c.env.Peer, c.env.Association = a.peer, a
@@ -142,16 +143,15 @@ func (c *call) multiple() bool {
 
 // object finds an object that this client may reach at all; nil is undefined, whatever the device has.
 func (c *call) object(class dlms.ClassID, instance dlms.OBIS) (cosem.Object, *rights) {
-	k := objectKey{class, instance}
-	r := c.client.rights[k]
+	r := c.client.rights[objectKey{class, instance}]
 	if r == nil {
 		return nil, nil
 	}
-	return c.server.kind.model.objects[k], r
+	return r.object, r
 }
 
 // read reads one attribute within the rights.
-func (c *call) read(a apdu.Attribute) (dlms.Data, error) {
+func (c *call) read(a *apdu.Attribute) (dlms.Data, error) {
 	o, r := c.object(a.Ref.Class, a.Ref.Instance)
 	switch {
 	case o == nil:
@@ -162,12 +162,14 @@ func (c *call) read(a apdu.Attribute) (dlms.Data, error) {
 		return dlms.Null(), dlms.DataAccessScopeViolated
 	}
 	d, err := o.Get(&c.env, a.Ref.Attribute, a.Selection)
-	c.note("get", a.Ref.String(), err)
+	if err != nil {
+		c.note("get", a.Ref.String(), err)
+	}
 	return d, err
 }
 
 // mayWrite checks the rights for one attribute.
-func (c *call) mayWrite(a apdu.Attribute) (cosem.Object, error) {
+func (c *call) mayWrite(a *apdu.Attribute) (cosem.Object, error) {
 	o, r := c.object(a.Ref.Class, a.Ref.Instance)
 	switch {
 	case o == nil:
@@ -181,11 +183,13 @@ func (c *call) mayWrite(a apdu.Attribute) (cosem.Object, error) {
 }
 
 // write writes one attribute within the rights.
-func (c *call) write(a apdu.Attribute, value dlms.Data) dlms.DataAccessResult {
+func (c *call) write(a *apdu.Attribute, value dlms.Data) dlms.DataAccessResult {
 	o, err := c.mayWrite(a)
 	if err == nil {
 		err = o.Set(&c.env, a.Ref.Attribute, value)
-		c.note("set", a.Ref.String(), err)
+		if err != nil {
+			c.note("set", a.Ref.String(), err)
+		}
 	}
 	return cosem.DataAccess(err)
 }
@@ -209,15 +213,14 @@ func (c *call) invoke(m dlms.MethodRef, parameters dlms.Data) (dlms.Data, dlms.A
 		return dlms.Null(), cosem.Action(err)
 	}
 	d, err := o.Invoke(&c.env, m.Method, parameters)
-	c.note("action", m.String(), err)
+	if err != nil {
+		c.note("action", m.String(), err)
+	}
 	return d, cosem.Action(err)
 }
 
 // note logs the error of an object, whose text the line does not get.
 func (c *call) note(service, ref string, err error) {
-	if err == nil {
-		return
-	}
 	c.server.kind.options.Log.LogAttrs(c.env.Context, slog.LevelDebug, "service refused",
 		slog.String("service", service), slog.String("ref", ref), slog.String("client", c.client.Name),
 		slog.Any("error", err))

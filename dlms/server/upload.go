@@ -5,13 +5,25 @@ import (
 	"github.com/meterseal/meterseal/dlms/apdu"
 )
 
-// upload is a value that comes in blocks, for one attribute or one method.
+// upload is a SET or an ACTION that comes in blocks of its service. The raw data of the blocks put together is the
+// content of the form without blocks (GB 9.5), so that form is what they are put together to.
 type upload struct {
-	tag       apdu.Tag // of the service that began it
-	attribute apdu.Attribute
-	method    dlms.MethodRef
-	raw       []byte
-	block     uint32
+	tag   apdu.Tag // of the service
+	whole []byte   // the form without blocks, as far as it came
+	head  int      // bytes of it before the raw data
+	count int      // attributes or methods in its list; 0 for the form without list
+	block uint32
+}
+
+// begin starts an upload with the form without blocks, written with one byte of null-data or of an empty list where
+// the raw data belongs.
+func (c *call) begin(tag apdu.Tag, count int, form []byte, err error) error {
+	if err != nil {
+		return err
+	}
+	n := len(form) - 1
+	c.slot.assoc.upload = &upload{tag: tag, whole: form[:n], head: n, count: count}
+	return nil
 }
 
 // add takes one more block. It reports whether the value is whole, or why the transfer cannot go on.
@@ -19,24 +31,12 @@ func (u *upload) add(b apdu.Block, limit int) (whole bool, why dlms.DataAccessRe
 	switch {
 	case b.Number != u.block+1:
 		return false, dlms.DataAccessBlockNumberInvalid
-	case len(u.raw)+len(b.Raw) > limit:
+	case len(u.whole)-u.head+len(b.Raw) > limit:
 		return false, dlms.DataAccessLongSetAborted
 	}
 	u.block++
-	u.raw = append(u.raw, b.Raw...)
+	u.whole = append(u.whole, b.Raw...)
 	return b.Last, dlms.DataAccessSuccess
-}
-
-// value reads what came together.
-func (u *upload) value() (dlms.Data, error) {
-	d, rest, err := dlms.ParseData(u.raw)
-	if err != nil {
-		return dlms.Null(), err
-	}
-	if len(rest) != 0 {
-		return dlms.Null(), dlms.DataAccessTypeUnmatched
-	}
-	return d, nil
 }
 
 // grow takes a block of the transfer of a service; nil where none is under way.
