@@ -137,7 +137,12 @@ func (is *IS) wire() {
 		Bus: is.wan, Vault: is.vault, Locate: is.locate, Own: is.own, Actor: actorIS, Rand: is.deps.Rand,
 		Now: is.deps.Now, Log: is.deps.Log, WrapAEAD: is.deps.WrapAEAD,
 	})
+	width, concentrators := 0, 0
+	if is.deps.Serial {
+		width, concentrators = 1, 1
+	}
 	is.reconciler = rotation.New(rotation.Config{
+		Width: width, Concentrators: concentrators,
 		Store: is.store.Changes(), Vault: keys{is.vault}, Provisioner: provisioner{is}, Hand: is.hand, Now: is.deps.Now,
 		Log: is.deps.Log, RetryMin: is.cfg.RetryMin, RetryMax: is.cfg.RetryMax,
 	})

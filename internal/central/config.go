@@ -58,6 +58,8 @@ type Deps struct {
 	// Store is one that several nodes in this process share, or one that the caller watches; it stays the caller's. nil
 	// opens the one in the data directory.
 	Store *store.Store
+	// Serial does one thing at a time, so that a run can be repeated exactly.
+	Serial bool
 	// Crash and Without are for the simulation: see vault.Options.
 	Crash   func(point string) error
 	Without defence.Set

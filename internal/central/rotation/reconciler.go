@@ -22,9 +22,9 @@ type Config struct {
 	Hand        Hand
 	Now         func() time.Time
 	Log         *slog.Logger
-	// Width is how many meters of one concentrator are in hand at once (default 8), Batch how many changes one pass
-	// takes (default 200).
-	Width, Batch int
+	// Width is how many meters of one concentrator are in hand at once (default 8), Concentrators how many of those are
+	// (default 32), Batch how many changes one pass takes (default 200).
+	Width, Concentrators, Batch int
 	// RetryMin and RetryMax bound the time between two tries (defaults 2 s, 10 min).
 	RetryMin, RetryMax time.Duration
 	// OnDone is told of each finished change.
@@ -40,6 +40,7 @@ type Reconciler struct {
 // New returns a Reconciler; Run drives it.
 func New(cfg Config) *Reconciler {
 	cfg.Width = cmp.Or(cfg.Width, 8)
+	cfg.Concentrators = cmp.Or(cfg.Concentrators, 32)
 	cfg.Batch = cmp.Or(cfg.Batch, 200)
 	cfg.RetryMin = cmp.Or(cfg.RetryMin, 2*time.Second)
 	cfg.RetryMax = cmp.Or(cfg.RetryMax, 10*time.Minute)
@@ -119,13 +120,20 @@ func (r *Reconciler) Pass(ctx context.Context) (int, error) {
 		return 0, fmt.Errorf("read due key changes: %w", err)
 	}
 	groups := map[dlms.SystemTitle][]*Change{}
+	var order []dlms.SystemTitle
 	for i := range due {
-		groups[due[i].Concentrator] = append(groups[due[i].Concentrator], &due[i])
+		d := due[i].Concentrator
+		if groups[d] == nil {
+			order = append(order, d)
+		}
+		groups[d] = append(groups[d], &due[i])
 	}
 	errs := make(chan error, len(groups))
+	sem := make(chan struct{}, r.cfg.Concentrators)
 	var wg sync.WaitGroup
-	for d, group := range groups {
-		wg.Go(func() { errs <- r.group(ctx, d, group) })
+	for _, d := range order {
+		sem <- struct{}{}
+		wg.Go(func() { defer func() { <-sem }(); errs <- r.group(ctx, d, groups[d]) })
 	}
 	wg.Wait()
 	close(errs)

@@ -1,0 +1,179 @@
+package sim
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"path/filepath"
+	"time"
+
+	"github.com/meterseal/meterseal/dlms"
+	"github.com/meterseal/meterseal/internal/bus"
+	"github.com/meterseal/meterseal/internal/central"
+)
+
+// errDead is what everything answers in a process that has died.
+var errDead = errors.New("sim: this process is dead")
+
+// node is one process of the central system.
+type node struct {
+	w     *World
+	title dlms.SystemTitle
+	cfg   central.Config
+	skew  time.Duration // of its clock
+
+	is      *central.IS
+	dead    bool
+	crashIn int // it dies at this point from now, 0 never
+	up      func(context.Context, dlms.SystemTitle, bus.Up) error
+}
+
+var _ central.WAN = (*node)(nil)
+
+func (w *World) newNode(i int) *node {
+	n := &node{w: w, title: dlms.SystemTitle{'M', 'S', 'I', 0, 0, 0, 0, byte(i + 1)}}
+	n.cfg = central.Config{
+		Data: filepath.Join(w.opt.Dir, fmt.Sprintf("central-%d", i+1)), Journal: filepath.Join(w.opt.Dir, "journal", "key.journal"),
+		SystemTitle: n.title.String(), RetryMin: 5 * time.Second, RetryMax: 30 * time.Minute,
+	}
+	return n
+}
+
+func (n *node) now() time.Time { return n.w.now().Add(n.skew) }
+
+func (n *node) deps() central.Deps {
+	return central.Deps{
+		Now: n.now, Rand: n.w.keys, WrapAEAD: n.w.oracle.wrap("central " + n.title.String()), WAN: n, Crash: n.crash,
+		Without: n.w.opt.Without, Serial: true,
+	}
+}
+
+// start begins a process over what its directory holds.
+func (n *node) start(ctx context.Context) error {
+	n.dead, n.crashIn = false, 0
+	var err error
+	if n.is, err = central.Open(ctx, n.cfg, n.deps()); err != nil {
+		return err
+	}
+	return n.is.Serve()
+}
+
+// crash is asked at every point where something becomes durable.
+func (n *node) crash(point string) error {
+	if n.dead {
+		return errDead
+	}
+	if n.crashIn > 0 {
+		if n.crashIn--; n.crashIn == 0 {
+			n.w.fault("central system dies: " + point)
+			n.dead = true
+			return errDead
+		}
+	}
+	return nil
+}
+
+// restart ends the process, dead or not, and starts another.
+func (n *node) restart(ctx context.Context) {
+	n.dead = true
+	if err := n.is.Close(); err != nil {
+		n.w.note("central system closes: %v", shape(err))
+	}
+	if err := n.start(ctx); err != nil {
+		n.w.broken("the central system does not start again: %v", err)
+	}
+}
+
+// beat does the work that is due.
+func (n *node) beat(ctx context.Context) int {
+	if n.dead {
+		return 0
+	}
+	did, err := n.is.Beat(ctx)
+	if err != nil {
+		n.w.note("central system: %v", shape(err))
+	}
+	return did
+}
+
+// HandleUp implements central.WAN.
+func (n *node) HandleUp(h func(context.Context, dlms.SystemTitle, bus.Up) error) error {
+	n.up = func(ctx context.Context, from dlms.SystemTitle, u bus.Up) error {
+		data, err := json.Marshal(u) // what crosses the WAN is bytes
+		if err != nil {
+			return err
+		}
+		var copied bus.Up
+		if err := json.Unmarshal(data, &copied); err != nil {
+			return err
+		}
+		return h(ctx, from, copied)
+	}
+	return nil
+}
+
+// Stats implements central.WAN.
+func (*node) Stats() bus.Stats { return bus.Stats{} }
+
+// Close implements central.WAN.
+func (*node) Close() {}
+
+// Order implements central.WAN.
+func (n *node) Order(ctx context.Context, d dlms.SystemTitle, o bus.Order) (bus.Reply, error) {
+	if n.dead {
+		return bus.Reply{}, errDead
+	}
+	s := n.w.station(d)
+	if s == nil || s.down {
+		return bus.Reply{}, &bus.Fault{Code: bus.FaultUnreachable, Text: "not on the WAN"}
+	}
+	data, err := bus.PrepareOrder(ctx, &o, n.now, n.w.keys)
+	if err != nil {
+		return bus.Reply{}, err
+	}
+	n.w.note("order %s to %s", o.Kind(), d)
+	answer := n.carry(ctx, s, data)
+	if n.dead {
+		return bus.Reply{}, errDead
+	}
+	if answer == nil {
+		n.w.sleep(ctx, 30*time.Second, 31*time.Second)
+		return bus.Reply{}, &bus.Fault{Code: bus.FaultUnknown, Text: "no answer"}
+	}
+	return bus.ReadReply(d, o.ID, answer)
+}
+
+// carry brings an order to a concentrator and the answer back, or loses either.
+func (n *node) carry(ctx context.Context, s *station, data []byte) []byte {
+	w := n.w
+	w.arrive(ctx, s)
+	w.interleave(ctx, n)
+	switch w.draw(wanFaults) {
+	case "order lost":
+		return nil
+	case "order late":
+		s.late = append(s.late, data)
+		return nil
+	case "order repeated":
+		s.deliver(ctx, data)
+	case "reply lost":
+		s.deliver(ctx, data)
+		return nil
+	case "concentrator dies before the order":
+		s.restart()
+		return nil
+	case "concentrator dies after the order":
+		s.deliver(ctx, data)
+		s.restart()
+		return nil
+	case "central system dies before the order":
+		n.dead = true
+		return nil
+	case "central system dies after the order":
+		s.deliver(ctx, data)
+		n.dead = true
+		return nil
+	}
+	return s.deliver(ctx, data)
+}

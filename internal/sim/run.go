@@ -1,0 +1,240 @@
+package sim
+
+import (
+	"context"
+	"fmt"
+	"maps"
+	"slices"
+	"time"
+
+	"github.com/meterseal/meterseal/dlms"
+	"github.com/meterseal/meterseal/dlms/key"
+	"github.com/meterseal/meterseal/internal/central/api"
+	"github.com/meterseal/meterseal/internal/central/rotation"
+	"github.com/meterseal/meterseal/internal/role"
+	"github.com/meterseal/meterseal/internal/shipment"
+)
+
+// Result is what became of one seed.
+type Result struct {
+	Seed           uint64         `json:"seed"`
+	Profile        string         `json:"profile"`
+	Meters         int            `json:"meters"`
+	KeyChanges     int            `json:"key_changes"`
+	Faults         int            `json:"faults"`
+	FaultKinds     map[string]int `json:"fault_kinds"`
+	Lost           int            `json:"lost"`
+	NoncesRepeated int            `json:"nonces_repeated"`
+	RolledBack     int            `json:"rolled_back"`
+	Outlived       int            `json:"associations_outlived"`
+	Problems       []string       `json:"problems,omitempty"`
+	// Trace is a hash over all that was decided and all that happened: the same for every run of the seed.
+	Trace string `json:"trace"`
+	// Record is the end of the record, for a person.
+	Record []string `json:"-"`
+}
+
+// Failed reports whether a law was broken.
+func (r Result) Failed() bool {
+	return r.Lost+r.NoncesRepeated+r.RolledBack+r.Outlived+len(r.Problems) > 0
+}
+
+// String is one line.
+func (r Result) String() string {
+	return fmt.Sprintf("seed %d (%s, %d meters): %d key changes, %d faults, %d lost, %d nonces repeated, %d rolled back, %d associations outlived their key, problems %q",
+		r.Seed, r.Profile, r.Meters, r.KeyChanges, r.Faults, r.Lost, r.NoncesRepeated, r.RolledBack, r.Outlived, r.Problems)
+}
+
+// Run runs one seed to its end.
+func Run(ctx context.Context, opt Options) (Result, error) {
+	w, err := New(ctx, opt)
+	if err != nil {
+		return Result{Seed: opt.Seed}, err
+	}
+	w.storm(ctx)
+	w.settle(ctx)
+	r := w.count(ctx)
+	return r, w.Close()
+}
+
+// Bounds of a run, in turns: a turn is one beat of everything and a while.
+const (
+	stormTurns = 12  // for each round
+	calmTurns  = 200 // at most
+)
+
+// storm asks for changes of all keys again and again while anything may fail.
+func (w *World) storm(ctx context.Context) {
+	w.calm = false
+	if w.one(4) {
+		w.stations[w.IntN(len(w.stations))].liar = true
+	}
+	for round := range w.opt.Rounds {
+		w.ask(ctx, round)
+		for range stormTurns {
+			w.event(ctx)
+			w.turn(ctx)
+			w.sleep(ctx, time.Second, 2*time.Minute)
+		}
+	}
+}
+
+// ask asks for a change of all keys, or those of one concentrator.
+func (w *World) ask(ctx context.Context, round int) {
+	q := api.Rotation{Reason: fmt.Sprintf("round %d", round+1)}
+	if w.one(3) {
+		q.Concentrator = w.stations[w.IntN(len(w.stations))].title
+	}
+	if w.one(3) {
+		q.Roles = []role.Role{role.Associations()[w.IntN(3)]}
+	}
+	n := w.alive()
+	if n == nil {
+		return
+	}
+	a, err := n.is.Rotate(ctx, q)
+	w.note("round %d: asked for %d of %d: %v", round+1, a.Asked, a.Selected, err)
+}
+
+// turn is one beat of everything.
+func (w *World) turn(ctx context.Context) {
+	for _, n := range w.nodes {
+		n.beat(ctx)
+		if n.dead {
+			n.restart(ctx)
+		}
+	}
+	for _, s := range w.stations {
+		s.beat(ctx)
+	}
+}
+
+// settle ends the storm: all that is broken is mended, and everything may finish.
+func (w *World) settle(ctx context.Context) {
+	w.calm = true
+	w.note("calm")
+	for _, n := range w.nodes {
+		n.skew, n.crashIn = 0, 0
+		if n.dead {
+			n.restart(ctx)
+		}
+	}
+	for _, s := range w.stations {
+		s.skew, s.late = 0, nil
+		s.restart()
+	}
+	for _, u := range w.units {
+		u.late, u.memory.cutIn = nil, 0
+		u.reboot()
+	}
+	for range calmTurns {
+		w.turn(ctx)
+		if s, err := w.nodes[0].is.Status(ctx); err == nil && s.OpenChanges == 0 {
+			return
+		}
+		w.sleep(ctx, time.Minute, 30*time.Minute)
+	}
+	w.broken("changes are still open after %d turns of calm", calmTurns)
+	for _, r := range w.reasons(ctx) {
+		w.note("open: %s", r)
+	}
+}
+
+func (w *World) reasons(ctx context.Context) (out []string) {
+	for round := range w.opt.Rounds {
+		changes, err := w.nodes[0].is.Changes(ctx, fmt.Sprintf("round %d", round+1))
+		if err != nil {
+			continue
+		}
+		for _, c := range changes {
+			if c.Step != rotation.StepDone {
+				out = append(out, fmt.Sprintf("%s %s v%d->v%d %s, tried %d: %s", c.Meter, c.Role, c.From, c.To, c.Step, c.Tried, c.LastError))
+			}
+		}
+	}
+	return out
+}
+
+// count counts what must be zero.
+func (w *World) count(ctx context.Context) Result {
+	r := Result{
+		Seed: w.opt.Seed, Profile: w.opt.Profile, Meters: len(w.units), FaultKinds: w.faults, NoncesRepeated: w.oracle.repeats,
+		RolledBack: w.rolledBack, Outlived: w.outlived,
+	}
+	for _, k := range slices.Sorted(maps.Keys(w.faults)) {
+		r.Faults += w.faults[k]
+	}
+	for _, u := range w.units {
+		r.KeyChanges += u.changes()
+	}
+	r.Lost = w.lost(ctx)
+	r.Problems, r.Trace, r.Record = w.problems, w.sum(), w.lines
+	return r
+}
+
+// changes counts the keys that came into force after the factory's.
+func (u *unit) changes() (n int) {
+	for _, past := range u.ever {
+		n += len(past) - 1
+	}
+	return n
+}
+
+// lost counts the meters that the central system or its concentrators cannot reach, or whose keys it does not know.
+func (w *World) lost(ctx context.Context) int {
+	is, lost := w.nodes[0].is, map[dlms.SystemTitle]string{}
+	roll, err := is.RollCall(ctx)
+	if err != nil {
+		w.broken("roll call: %v", err)
+	}
+	for _, t := range roll.Missing {
+		lost[t] = "no association of the central system's own"
+	}
+	for _, s := range w.stations {
+		status, err := is.Associate(ctx, s.title)
+		if err != nil && !s.evicted {
+			w.broken("associate: %v", err)
+		}
+		for _, f := range status.Failed {
+			if !s.evicted {
+				lost[f.Meter] = "no association of its concentrator: " + f.Text
+			}
+		}
+	}
+	for _, u := range w.units {
+		if why := w.unknown(ctx, u); why != "" {
+			lost[u.title] = why
+		}
+	}
+	for t, why := range lost {
+		w.note("LOST: %s: %s", t, why)
+	}
+	return len(lost)
+}
+
+// unknown says which key of a meter the central system does not know, if there is one.
+func (w *World) unknown(ctx context.Context, u *unit) string {
+	keys, err := w.nodes[0].is.Keys(ctx, u.title)
+	if err != nil {
+		return err.Error()
+	}
+	for _, r := range role.Associations() {
+		held, generation := u.meter.Held(r)
+		if generation == 0 || r == role.CCIS && w.opt.Profile == shipment.ProfileLinky {
+			continue
+		}
+		if !inForce(keys, r, held) {
+			return fmt.Sprintf("it holds %s %s, which is not what the vault has in force", r, held)
+		}
+	}
+	return ""
+}
+
+func inForce(keys []api.Key, r role.Role, held key.CheckValue) bool {
+	for _, k := range keys {
+		if k.Role == r && k.State == "active" {
+			return k.CheckValue == held.String()
+		}
+	}
+	return false
+}

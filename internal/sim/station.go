@@ -1,0 +1,149 @@
+package sim
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"path/filepath"
+	"time"
+
+	"github.com/meterseal/meterseal/dlms"
+	"github.com/meterseal/meterseal/internal/bus"
+	"github.com/meterseal/meterseal/internal/concentrator"
+)
+
+// station is one concentrator: the real one, with its data directory, and the process it runs in.
+type station struct {
+	w       *World
+	title   dlms.SystemTitle
+	dir     string
+	skew    time.Duration // of its clock
+	liar    bool
+	evicted bool
+
+	c     *concentrator.Concentrator
+	inbox *bus.Inbox
+	take  func(context.Context, bus.Order) bus.Reply
+	late  [][]byte // orders that are still on the WAN
+	old   [][]byte // answers a liar may tell again
+	down  bool
+}
+
+var _ concentrator.WAN = (*station)(nil)
+
+func (w *World) newStation(i int) *station {
+	t := dlms.SystemTitle{'M', 'S', 'C', 0, 0, 0, 0, byte(i + 1)}
+	return &station{w: w, title: t, dir: filepath.Join(w.opt.Dir, fmt.Sprintf("concentrator-%d", i+1))}
+}
+
+func (s *station) now() time.Time { return s.w.now().Add(s.skew) }
+
+// start begins a process over what the data directory holds.
+func (s *station) start() error {
+	lines := make([]concentrator.Line, 0, len(s.w.units))
+	for _, u := range s.w.units { // every meter can be heard by every concentrator
+		lines = append(lines, &line{w: s.w, dc: s, unit: u})
+	}
+	cfg := concentrator.Config{Data: s.dir, ISURL: "none", ISCA: "none", Parallel: 1, Timeout: lineTimeout}
+	var err error
+	s.c, err = concentrator.New(cfg, concentrator.Deps{
+		Now: s.now, Rand: s.w.keys, WrapAEAD: s.w.oracle.wrap("concentrator " + s.title.String()), WAN: s, Lines: lines,
+	})
+	if err != nil {
+		return err
+	}
+	s.inbox, s.down = bus.NewInbox(s.now, nil), false
+	return s.c.Serve()
+}
+
+// kill ends the process where it is: sessions and what it remembers of orders are gone.
+func (s *station) kill() error {
+	s.down = true
+	return s.c.Close()
+}
+
+// restart is kill and start.
+func (s *station) restart() {
+	if err := errors.Join(s.kill(), s.start()); err != nil {
+		s.w.broken("concentrator %s does not start again: %v", s.title, err)
+	}
+}
+
+// HandleOrder implements concentrator.WAN.
+func (s *station) HandleOrder(h func(context.Context, bus.Order) bus.Reply) error {
+	s.take = h
+	return nil
+}
+
+// SendUp implements concentrator.WAN: it tells whichever node of the central system is up.
+func (s *station) SendUp(ctx context.Context, u bus.Up) (bus.Ack, error) {
+	if u.ID == "" {
+		u.ID = fmt.Sprintf("up-%d", s.w.Uint64())
+	}
+	if s.w.draw([]odds{{"message up lost", 30}}) != "" {
+		return bus.Ack{}, &bus.Fault{Code: bus.FaultUnreachable, Text: "lost"}
+	}
+	n := s.w.alive()
+	if n == nil {
+		return bus.Ack{}, &bus.Fault{Code: bus.FaultUnreachable, Text: "the central system is not there"}
+	}
+	if err := n.up(ctx, s.title, u); err != nil {
+		return bus.Ack{}, &bus.Fault{Code: bus.FaultRefused, Text: "not taken"}
+	}
+	if s.w.draw([]odds{{"acknowledgement lost", 30}}) != "" {
+		return bus.Ack{}, &bus.Fault{Code: bus.FaultUnknown, Text: "no answer"}
+	}
+	return bus.Ack{ID: u.ID}, nil
+}
+
+// Up implements concentrator.WAN.
+func (s *station) Up() bool { return s.w.alive() != nil }
+
+// Close implements concentrator.WAN.
+func (*station) Close() {}
+
+// beat is what a concentrator does by itself now and then.
+func (s *station) beat(ctx context.Context) {
+	if s.down {
+		return
+	}
+	if err := s.c.Beat(ctx); err != nil {
+		s.w.note("concentrator %s: %v", s.title, shape(err))
+	}
+}
+
+// deliver has the concentrator take one order as it came over the WAN.
+func (s *station) deliver(ctx context.Context, data []byte) []byte {
+	if s.down {
+		return nil
+	}
+	if !s.liar || s.w.calm {
+		return s.inbox.Take(ctx, data, s.take)
+	}
+	return s.lie(ctx, data)
+}
+
+// lie is a dishonest concentrator's way with an order.
+func (s *station) lie(ctx context.Context, data []byte) []byte {
+	switch s.w.draw(lies) {
+	case "lie: done, and it was not":
+		return s.pretend(data, 0)
+	case "lie: failed, and it was done":
+		s.inbox.Take(ctx, data, s.take)
+		return s.pretend(data, 3)
+	case "lie: another meter's answer":
+		if len(s.old) > 0 {
+			s.inbox.Take(ctx, data, s.take)
+			return s.old[s.w.IntN(len(s.old))]
+		}
+	case "lie: held back past its deadline":
+		s.late = append(s.late, data)
+		return nil
+	}
+	answer := s.inbox.Take(ctx, data, s.take)
+	s.old = append(s.old, answer)
+	if len(s.old) > 50 {
+		s.old = s.old[1:]
+	}
+	return answer
+}
