@@ -12,7 +12,7 @@ var _ audit.Store = (*Store)(nil)
 
 // AppendAudit implements audit.Store.
 func (s *Store) AppendAudit(ctx context.Context, rows []audit.Row) error {
-	return s.execEach(ctx, `INSERT INTO audit_entries (at, actor, action, meter, body) VALUES (?, ?, ?, ?, ?)`,
+	return s.insertEach(ctx, `INSERT INTO audit_entries (at, actor, action, meter, body) VALUES (?, ?, ?, ?, ?)`,
 		len(rows), func(i int) []any {
 			r := rows[i]
 			return []any{micros(r.At), string(r.Actor), string(r.Action), nullTitle(r.Meter), r.Body}
@@ -75,12 +75,12 @@ func (s *Store) AuditSize(ctx context.Context) (int64, error) {
 
 // SaveAuditLeaves implements audit.Store.
 func (s *Store) SaveAuditLeaves(ctx context.Context, leaves []audit.Leaf, first int64, hashes []audit.Hash) error {
-	err := s.execEach(ctx, `INSERT INTO audit_leaves (n, entry) VALUES (?, ?)`, len(leaves),
+	err := s.insertEach(ctx, `INSERT INTO audit_leaves (n, entry) VALUES (?, ?)`, len(leaves),
 		func(i int) []any { return []any{leaves[i].N, leaves[i].ID} })
 	if err != nil {
 		return err
 	}
-	return s.execEach(ctx, `INSERT INTO audit_hashes (idx, hash) VALUES (?, ?)`, len(hashes),
+	return s.insertEach(ctx, `INSERT INTO audit_hashes (idx, hash) VALUES (?, ?)`, len(hashes),
 		func(i int) []any { return []any{first + int64(i), hashes[i][:]} })
 }
 

@@ -36,7 +36,7 @@ func (s *Store) AppendDeviceLog(ctx context.Context, d dlms.SystemTitle, entries
 		if err := keylog.Verify(last, entries); err != nil {
 			return fmt.Errorf("device %s: %w", d, err)
 		}
-		return s.execEach(ctx, `INSERT INTO device_logs (device, sequence, at, text, hash) VALUES (?, ?, ?, ?, ?)`,
+		return s.insertEach(ctx, `INSERT INTO device_logs (device, sequence, at, text, hash) VALUES (?, ?, ?, ?, ?)`,
 			len(entries), func(i int) []any {
 				e := entries[i]
 				return []any{d[:], int64(e.Sequence), micros(e.Time), e.Text, e.Hash}

@@ -48,20 +48,11 @@ func (s *Store) Devices(ctx context.Context) ([]fleet.Device, error) {
 }
 
 // AssignMeters implements fleet.Store; it counts the meters that are there, if the concentrator is.
-func (s *Store) AssignMeters(ctx context.Context, dc dlms.SystemTitle, meters []dlms.SystemTitle) (n int, err error) {
-	for _, m := range meters {
-		res, err := s.exec(ctx, `UPDATE meters SET concentrator = ?1 WHERE title = ?2 AND EXISTS (
-			SELECT 1 FROM devices WHERE title = ?1 AND kind = 'concentrator' AND state = 'enrolled')`, dc[:], m[:])
-		if err != nil {
-			return n, err
-		}
-		k, err := res.RowsAffected()
-		if err != nil {
-			return n, err
-		}
-		n += int(k)
-	}
-	return n, nil
+func (s *Store) AssignMeters(ctx context.Context, dc dlms.SystemTitle, meters []dlms.SystemTitle) (int, error) {
+	changed, err := s.execEach(ctx, `UPDATE meters SET concentrator = ?1 WHERE title = ?2 AND EXISTS (
+		SELECT 1 FROM devices WHERE title = ?1 AND kind = 'concentrator' AND state = 'enrolled')`, len(meters),
+		func(i int) []any { return []any{dc[:], meters[i][:]} })
+	return int(changed), err
 }
 
 // AddNode implements fleet.Store.
@@ -71,11 +62,7 @@ func (s *Store) AddNode(ctx context.Context, title dlms.SystemTitle, at time.Tim
 
 // SetDeviceState implements fleet.Store.
 func (s *Store) SetDeviceState(ctx context.Context, title dlms.SystemTitle, state string) (bool, error) {
-	res, err := s.exec(ctx, `UPDATE devices SET state = ? WHERE title = ? AND state <> ?`, state, title[:], state)
-	if err != nil {
-		return false, err
-	}
-	n, err := res.RowsAffected()
+	n, err := s.exec(ctx, `UPDATE devices SET state = ? WHERE title = ? AND state <> ?`, state, title[:], state)
 	return n > 0, err
 }
 
@@ -86,7 +73,7 @@ func (s *Store) AddGrant(ctx context.Context, g fleet.Grant, at time.Time) error
 	if err != nil {
 		return fmt.Errorf("insert grant: %w", err)
 	}
-	return s.execEach(ctx, `INSERT INTO grant_meters (grant_id, meter) VALUES (?, ?)`, len(g.Meters),
+	return s.insertEach(ctx, `INSERT INTO grant_meters (grant_id, meter) VALUES (?, ?)`, len(g.Meters),
 		func(i int) []any { return []any{g.ID, g.Meters[i][:]} })
 }
 
@@ -96,12 +83,8 @@ func (s *Store) SetGrantState(ctx context.Context, id, state string, at time.Tim
 	if state == fleet.GrantClosed {
 		from, column = fleet.GrantEnded, "closed_at"
 	}
-	res, err := s.exec(ctx, `UPDATE grants SET state = ?, `+column+` = ? WHERE id = ? AND state = ?`,
+	n, err := s.exec(ctx, `UPDATE grants SET state = ?, `+column+` = ? WHERE id = ? AND state = ?`,
 		state, micros(at), id, from)
-	if err != nil {
-		return false, err
-	}
-	n, err := res.RowsAffected()
 	return n > 0, err
 }
 

@@ -3,6 +3,7 @@ package store
 import (
 	"context"
 	"fmt"
+	"slices"
 
 	"github.com/meterseal/meterseal/dlms"
 	"github.com/meterseal/meterseal/internal/central/vault"
@@ -23,7 +24,7 @@ func scanKeyRow(r scanner) (k vault.KeyRow, err error) {
 
 // AddKeys implements vault.Store.
 func (s *Store) AddKeys(ctx context.Context, rows []vault.KeyRow) error {
-	return s.execEach(ctx, `INSERT INTO keys (`+keyColumns+`) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
+	return s.insertEach(ctx, `INSERT INTO keys (`+keyColumns+`) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
 		len(rows), func(i int) []any {
 			k := rows[i]
 			return append(refArgs(k.Ref), k.Suite, k.Term, k.Sealed, k.MAC, k.CheckValue[:], k.Fingerprint[:], string(k.State),
@@ -60,18 +61,34 @@ func (s *Store) MeterKeyRows(ctx context.Context, meter dlms.SystemTitle) ([]vau
 
 // SetKeyStates implements vault.Store.
 func (s *Store) SetKeyStates(ctx context.Context, changes []vault.StateChange) error {
-	for _, c := range changes {
-		query, ok := stateUpdate(c.State)
-		if !ok {
-			return fmt.Errorf("store: key state %q", c.State)
+	for len(changes) > 0 {
+		state := changes[0].State
+		same := slices.IndexFunc(changes, func(c vault.StateChange) bool { return c.State != state })
+		if same < 0 {
+			same = len(changes)
 		}
-		res, err := s.exec(ctx, query, append([]any{string(c.State), micros(c.At)}, refArgs(c.Ref)...)...)
-		if err != nil {
+		if err := s.setKeyState(ctx, state, changes[:same]); err != nil {
 			return err
 		}
-		if n, err := res.RowsAffected(); err != nil || n != 1 {
-			return fmt.Errorf("store: state of %s: want 1 row, got %d: %w", c.Ref, n, err)
-		}
+		changes = changes[same:]
+	}
+	return nil
+}
+
+// setKeyState moves versions to one state; each of them must be there.
+func (s *Store) setKeyState(ctx context.Context, state vault.State, changes []vault.StateChange) error {
+	query, ok := stateUpdate(state)
+	if !ok {
+		return fmt.Errorf("store: key state %q", state)
+	}
+	n, err := s.execEach(ctx, query, len(changes), func(i int) []any {
+		return append([]any{string(state), micros(changes[i].At)}, refArgs(changes[i].Ref)...)
+	})
+	if err != nil {
+		return err
+	}
+	if n != int64(len(changes)) {
+		return fmt.Errorf("store: state of %s and %d more: want %d rows, got %d", changes[0].Ref, len(changes)-1, len(changes), n)
 	}
 	return nil
 }
@@ -115,10 +132,10 @@ func (s *Store) SendCounters(ctx context.Context, title dlms.SystemTitle, refs [
 // RaiseSendCounters implements vault.Store. The maximum is taken in the statement itself: whatever order two writers
 // come in, a ceiling does not fall (law 4).
 func (s *Store) RaiseSendCounters(ctx context.Context, rows []vault.CounterRow) error {
-	return s.execEach(ctx, `INSERT INTO send_counters (meter, role, version, title, ceiling, raised)
+	return s.insertEach(ctx, `INSERT INTO send_counters (meter, role, version, title, ceiling, raised)
 		VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT (meter, role, version, title) DO UPDATE SET
-		ceiling = CASE WHEN excluded.ceiling > ceiling THEN excluded.ceiling ELSE ceiling END,
-		raised = CASE WHEN excluded.raised > raised THEN excluded.raised ELSE raised END`,
+		ceiling = CASE WHEN excluded.ceiling > send_counters.ceiling THEN excluded.ceiling ELSE send_counters.ceiling END,
+		raised = CASE WHEN excluded.raised > send_counters.raised THEN excluded.raised ELSE send_counters.raised END`,
 		len(rows), func(i int) []any {
 			r := rows[i]
 			return append(refArgs(r.Ref), r.Title[:], r.Ceiling, r.Raised)
@@ -137,7 +154,7 @@ func (s *Store) ReceiveFloors(ctx context.Context, ref role.KeyRef) ([]vault.Flo
 func (s *Store) RaiseReceiveFloor(ctx context.Context, f vault.FloorRow) error {
 	_, err := s.exec(ctx, `INSERT INTO receive_floors (meter, role, version, title, last)
 		VALUES (?, ?, ?, ?, ?) ON CONFLICT (meter, role, version, title) DO UPDATE SET
-		last = CASE WHEN excluded.last > last THEN excluded.last ELSE last END`,
+		last = CASE WHEN excluded.last > receive_floors.last THEN excluded.last ELSE receive_floors.last END`,
 		append(refArgs(f.Ref), f.Title[:], f.Last)...)
 	return err
 }

@@ -25,14 +25,13 @@ func (r Readings) Update(ctx context.Context, fn func(context.Context) error) er
 
 // PutDay inserts a block; one that is there is never replaced.
 func (r Readings) PutDay(ctx context.Context, d collect.Day, block []byte, at time.Time) (bool, error) {
-	res, err := r.s.exec(ctx, `INSERT INTO readings (meter, day, channel, vals, block, received_at)
+	n, err := r.s.exec(ctx, `INSERT INTO readings (meter, day, channel, vals, block, received_at)
 		VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING`,
 		d.Meter[:], d.Date, d.Channel[:], len(d.Values), block, micros(at))
 	if err != nil {
 		return false, fmt.Errorf("insert readings: %w", err)
 	}
-	n, err := res.RowsAffected()
-	return n == 0, err
+	return n == 0, nil
 }
 
 // Block returns a stored block, or ErrNotFound.
@@ -79,7 +78,7 @@ func (r Readings) Missing(ctx context.Context, d dlms.SystemTitle, day string, c
 func (r Readings) Stored(ctx context.Context, day string, ch dlms.OBIS) (blocks, values int, err error) {
 	type pair struct{ blocks, values int }
 	p, err := one(ctx, r.s, func(s scanner) (p pair, err error) { return p, s.Scan(&p.blocks, &p.values) },
-		`SELECT count(*), coalesce(sum(vals), 0) FROM readings WHERE day = ? AND channel = ?`, day, ch[:])
+		`SELECT count(*), CAST(coalesce(sum(vals), 0) AS BIGINT) FROM readings WHERE day = ? AND channel = ?`, day, ch[:])
 	return p.blocks, p.values, err
 }
 
@@ -96,14 +95,14 @@ var ErrEpoch = errors.New("boot counter does not rise: the device was rewound, o
 // RaiseEpoch notes the boot counter of a device; it must be higher than the last one.
 func (s *Store) RaiseEpoch(ctx context.Context, device dlms.SystemTitle, epoch uint64) error {
 	return s.Update(ctx, func(ctx context.Context) error {
-		res, err := s.exec(ctx, `INSERT INTO device_epochs (device, epoch) VALUES (?, ?)
+		n, err := s.exec(ctx, `INSERT INTO device_epochs (device, epoch) VALUES (?, ?)
 			ON CONFLICT (device) DO UPDATE SET epoch = excluded.epoch WHERE device_epochs.epoch < excluded.epoch`,
 			device[:], int64(epoch))
 		if err != nil {
 			return err
 		}
-		if n, err := res.RowsAffected(); err != nil || n == 0 {
-			return errors.Join(err, fmt.Errorf("device %s, boot %d: %w", device, epoch, ErrEpoch))
+		if n == 0 {
+			return fmt.Errorf("device %s, boot %d: %w", device, epoch, ErrEpoch)
 		}
 		return nil
 	})

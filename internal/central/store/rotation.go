@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/meterseal/meterseal/dlms"
@@ -27,30 +28,28 @@ const changeColumns = `id, meter, concentrator, role, from_version, to_version, 
 // Ask inserts a change for each key that has no open one.
 func (c Changes) Ask(ctx context.Context, changes []rotation.Change) (n int, err error) {
 	err = c.s.Update(ctx, func(ctx context.Context) error {
-		n = 0
-		for _, ch := range changes {
-			inserted, err := c.ask(ctx, ch)
-			if err != nil {
-				return err
-			}
-			n += inserted
-		}
-		return nil
+		inserted, err := c.ask(ctx, changes)
+		n = int(inserted)
+		return err
 	})
 	return n, err
 }
 
-func (c Changes) ask(ctx context.Context, ch rotation.Change) (int, error) {
-	res, err := c.s.exec(ctx, `INSERT INTO changes (meter, concentrator, role, role_order, from_version, to_version,
+func (c Changes) ask(ctx context.Context, changes []rotation.Change) (int64, error) {
+	n, err := c.s.execEach(ctx, `INSERT INTO changes (meter, concentrator, role, role_order, from_version, to_version,
 		step, reason, attempts, tried, due_at, last_error, created_at, done_at)
 		VALUES (?, ?, ?, ?, ?, ?, ?, ?, 0, 0, ?, '', ?, 0) ON CONFLICT DO NOTHING`,
-		ch.Meter[:], ch.Concentrator[:], int(ch.Role), slices.Index(role.Associations(), ch.Role), ch.From, ch.To,
-		string(ch.Step), ch.Reason, micros(ch.DueAt), micros(ch.CreatedAt))
+		len(changes), func(i int) []any {
+			ch := changes[i]
+			return []any{
+				ch.Meter[:], ch.Concentrator[:], int(ch.Role), slices.Index(role.Associations(), ch.Role), ch.From, ch.To,
+				string(ch.Step), ch.Reason, micros(ch.DueAt), micros(ch.CreatedAt),
+			}
+		})
 	if err != nil {
-		return 0, fmt.Errorf("insert key change: %w", err)
+		return 0, fmt.Errorf("insert key changes: %w", err)
 	}
-	n, err := res.RowsAffected()
-	return int(n), err
+	return n, nil
 }
 
 // Due returns the open changes whose time has come, the first by role of each meter. One that waits for its next try
@@ -65,11 +64,11 @@ func (c Changes) Due(ctx context.Context, now time.Time, limit int) ([]rotation.
 // Save writes how far each change has come.
 func (c Changes) Save(ctx context.Context, changes []rotation.Change) error {
 	return c.s.Update(ctx, func(ctx context.Context) error {
-		return c.s.execEach(ctx, `UPDATE changes SET from_version = ?, to_version = ?, step = ?, attempts = ?, tried = ?,
+		return c.s.insertEach(ctx, `UPDATE changes SET from_version = ?, to_version = ?, step = ?, attempts = ?, tried = ?,
 			due_at = ?, last_error = ?, done_at = ? WHERE id = ?`, len(changes), func(i int) []any {
 			ch := changes[i]
 			return []any{
-				ch.From, ch.To, string(ch.Step), ch.Attempts, ch.Tried, micros(ch.DueAt), ch.LastError,
+				ch.From, ch.To, string(ch.Step), ch.Attempts, ch.Tried, micros(ch.DueAt), text(ch.LastError),
 				micros(ch.DoneAt), ch.ID,
 			}
 		})
@@ -121,3 +120,6 @@ func scanChange(s scanner) (rotation.Change, error) {
 	c.DueAt, c.CreatedAt, c.DoneAt = fromMicros(due), fromMicros(created), fromMicros(done)
 	return c, errors.Join(errM, errD)
 }
+
+// text keeps what a peer said storable: PostgreSQL takes neither a zero byte nor what is no UTF-8.
+func text(s string) string { return strings.ToValidUTF8(strings.ReplaceAll(s, "\x00", ""), "\uFFFD") }

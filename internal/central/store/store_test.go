@@ -77,7 +77,10 @@ func TestOpenMakesFilesReadableByTheOwnerAlone(t *testing.T) {
 func TestOpenRefusesANewerSchema(t *testing.T) {
 	dir := t.TempDir()
 	s := open(t, dir)
-	_, err := s.writer.Exec(`INSERT INTO goose_db_version (version_id, is_applied) VALUES (9999, 1)`)
+	err := s.Update(t.Context(), func(ctx context.Context) error {
+		_, err := s.exec(ctx, `INSERT INTO goose_db_version (version_id, is_applied) VALUES (9999, 1)`)
+		return err
+	})
 	if err != nil {
 		t.Fatal(err)
 	}

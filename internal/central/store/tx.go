@@ -2,16 +2,19 @@ package store
 
 import (
 	"context"
-	"database/sql"
-	"errors"
 	"fmt"
+	"slices"
+
+	"github.com/meterseal/meterseal/internal/central/lease"
 )
 
-// tx is one open transaction, carried by the context that Update and View hand to their function.
+// tx is one caller's part of an open transaction, carried by the context that Update and View hand to their function.
 type tx struct {
-	sql    *sql.Tx
+	work   work
 	write  bool
 	failed error // the first error of a joined Update: the outermost one must not commit
+	fences []lease.Lease
+	parts  []part
 }
 
 // key finds the transaction of one store in a context; two stores in one process do not meet.
@@ -28,16 +31,17 @@ func (s *Store) InUpdate(ctx context.Context) bool {
 	return t != nil && t.write
 }
 
-// Update runs fn in one transaction and commits it, durably, before it returns nil. The context handed to fn
-// carries the transaction; fn must use it and no other. An Update inside an Update joins it: if the inner one
-// fails, the outer one does not commit, even if it ignores the error.
+// Update runs fn in a transaction and commits it, durably, before it returns nil. The context handed to fn carries the
+// transaction; fn must use it and no other. Updates that come at the same time share one commit, each as a part that
+// can fail alone; fn may run on another goroutine than the caller's.
+//
+// An Update inside an Update joins it: if the inner one fails, the outer one does not commit, even if it ignores the
+// error. An Update under leases (lease.With) fails with ErrFenced if one of them is no longer held.
 func (s *Store) Update(ctx context.Context, fn func(ctx context.Context) error) error {
 	if t := s.tx(ctx); t != nil {
-		return t.join(ctx, fn)
+		return s.join(ctx, t, fn)
 	}
-	s.write.Lock()
-	defer s.write.Unlock()
-	return s.run(ctx, s.writer, &tx{write: true}, fn)
+	return s.commits.do(ctx, fn)
 }
 
 // Durable is an Update that refuses to be part of another one: what it wrote is on disk when it returns nil.
@@ -54,107 +58,132 @@ func (s *Store) View(ctx context.Context, fn func(ctx context.Context) error) er
 	if s.tx(ctx) != nil {
 		return fn(ctx)
 	}
-	return s.run(ctx, s.reader, &tx{}, fn)
+	w, err := s.engine.view(ctx)
+	if err != nil {
+		return fmt.Errorf("store: %w", err)
+	}
+	// After a commit this does nothing. It also ends the transaction when fn panics.
+	defer w.rollback()
+	if err := fn(context.WithValue(ctx, key{s}, &tx{work: w})); err != nil {
+		return err
+	}
+	return w.commit(ctx)
 }
 
-func (t *tx) join(ctx context.Context, fn func(ctx context.Context) error) error {
+func (s *Store) join(ctx context.Context, t *tx, fn func(ctx context.Context) error) error {
 	if !t.write {
 		return ErrWriteOutsideUpdate
 	}
-	err := fn(ctx)
+	err := s.checkFences(ctx, t)
+	if err == nil {
+		err = fn(ctx)
+	}
 	if err != nil && t.failed == nil {
 		t.failed = err
 	}
 	return err
 }
 
-func (s *Store) run(ctx context.Context, db *sql.DB, t *tx, fn func(ctx context.Context) error) error {
-	begun, err := db.BeginTx(ctx, nil)
-	if err != nil {
-		return fmt.Errorf("store: %w", err)
-	}
-	t.sql = begun
-	// After a commit this does nothing. It also ends the transaction when fn panics.
-	defer begun.Rollback()
-	if err := fn(context.WithValue(ctx, key{s}, t)); err != nil {
-		return err
-	}
-	if t.failed != nil {
-		return fmt.Errorf("store: a part of the update had failed: %w", t.failed)
-	}
-	if err := begun.Commit(); err != nil {
-		return fmt.Errorf("store: commit: %w", err)
+// checkFences refuses the transaction if a lease that ctx is under is no longer held. There is one writer at a time, so
+// what holds here holds until the commit.
+func (s *Store) checkFences(ctx context.Context, t *tx) error {
+	for _, l := range lease.From(ctx) {
+		if slices.Contains(t.fences, l) {
+			continue
+		}
+		held, err := s.holds(ctx, t, l)
+		if err != nil {
+			return err
+		}
+		if !held {
+			return fmt.Errorf("%w: %s", ErrFenced, l)
+		}
+		t.fences = append(t.fences, l)
 	}
 	return nil
 }
 
-// exec writes; ctx must carry a transaction of Update.
-func (s *Store) exec(ctx context.Context, query string, args ...any) (sql.Result, error) {
-	t := s.tx(ctx)
-	if t == nil || !t.write {
-		return nil, ErrWriteOutsideUpdate
-	}
-	return t.sql.ExecContext(ctx, query, args...)
+// part is what a caller leaves to be written once, at the end of the transaction, together with what others leave.
+type part struct {
+	group any
+	value any
+	write func(ctx context.Context, parts []any) error
 }
 
-// execEach runs one statement n times, prepared once; args gives the i-th arguments.
-func (s *Store) execEach(ctx context.Context, query string, n int, args func(i int) []any) (err error) {
+// BeforeCommit leaves value to be handed to write, with all the values of the same group that are left in the
+// transaction that ctx carries, in order, as its last act before the commit. The values of a part that fails are left
+// out. If write fails, nothing is committed. Group must be comparable, and write the same for all of a group.
+func (s *Store) BeforeCommit(ctx context.Context, group, value any, write func(ctx context.Context, parts []any) error) error {
 	t := s.tx(ctx)
 	if t == nil || !t.write {
 		return ErrWriteOutsideUpdate
 	}
-	if n == 0 {
-		return nil
-	}
-	stmt, err := t.sql.PrepareContext(ctx, query)
-	if err != nil {
-		return err
-	}
-	defer func() { err = errors.Join(err, stmt.Close()) }()
-	for i := range n {
-		if _, err := stmt.ExecContext(ctx, args(i)...); err != nil {
-			return err
-		}
-	}
+	t.parts = append(t.parts, part{group, value, write})
 	return nil
 }
 
-// querier is what a transaction and a connection pool have in common.
-type querier interface {
-	QueryContext(ctx context.Context, query string, args ...any) (*sql.Rows, error)
-	PrepareContext(ctx context.Context, query string) (*sql.Stmt, error)
-}
-
-// from returns where reads with ctx go: its transaction, or the read pool.
-func (s *Store) from(ctx context.Context) querier {
-	if t := s.tx(ctx); t != nil {
-		return t.sql
+// writer returns the transaction to write in.
+func (s *Store) writer(ctx context.Context) (work, error) {
+	t := s.tx(ctx)
+	if t == nil || !t.write {
+		return nil, ErrWriteOutsideUpdate
 	}
-	return s.reader
+	return t.work, ctx.Err()
 }
 
-// scanner is one row.
-type scanner interface{ Scan(dest ...any) error }
+// exec writes and returns how many rows it changed; ctx must carry a transaction of Update. A statement is never cut in
+// the middle: that would end the transaction, which others may share.
+func (s *Store) exec(ctx context.Context, query string, args ...any) (int64, error) {
+	w, err := s.writer(ctx)
+	if err != nil {
+		return 0, err
+	}
+	return w.exec(context.WithoutCancel(ctx), query, args)
+}
+
+// execEach runs one statement n times; args gives the i-th arguments.
+func (s *Store) execEach(ctx context.Context, query string, n int, args func(i int) []any) (int64, error) {
+	w, err := s.writer(ctx)
+	if err != nil || n == 0 {
+		return 0, err
+	}
+	return w.execEach(context.WithoutCancel(ctx), query, n, args)
+}
+
+// insertEach is execEach for what either works or fails.
+func (s *Store) insertEach(ctx context.Context, query string, n int, args func(i int) []any) error {
+	_, err := s.execEach(ctx, query, n, args)
+	return err
+}
+
+// from returns where reads with ctx go: its transaction, or the read connections.
+func (s *Store) from(ctx context.Context) (context.Context, session) {
+	t := s.tx(ctx)
+	switch {
+	case t == nil:
+		return ctx, s.engine.read()
+	case t.write:
+		return context.WithoutCancel(ctx), t.work
+	default:
+		return ctx, t.work
+	}
+}
 
 // list runs a query and reads every row with scan.
-func list[T any](ctx context.Context, s *Store, scan func(scanner) (T, error), query string, args ...any) ([]T, error) {
-	rows, err := s.from(ctx).QueryContext(ctx, query, args...)
+func list[T any](ctx context.Context, s *Store, scan func(scanner) (T, error), query string, args ...any) (out []T, err error) {
+	if err := ctx.Err(); err != nil {
+		return nil, err
+	}
+	ctx, from := s.from(ctx)
+	err = from.query(ctx, query, args, func(r scanner) error {
+		v, err := scan(r)
+		out = append(out, v)
+		return err
+	})
 	if err != nil {
 		return nil, err
 	}
-	return drain(rows, scan)
-}
-
-func drain[T any](rows *sql.Rows, scan func(scanner) (T, error)) (out []T, err error) {
-	defer func() { err = errors.Join(err, rows.Close()) }()
-	for rows.Next() {
-		v, err := scan(rows)
-		if err != nil {
-			return nil, err
-		}
-		out = append(out, v)
-	}
-	return out, rows.Err()
+	return out, nil
 }
 
 // one reads the single row of a query; ErrNotFound if there is none.
@@ -170,27 +199,25 @@ func one[T any](ctx context.Context, s *Store, scan func(scanner) (T, error), qu
 	return rows[0], nil
 }
 
-// each runs one query per item, prepared once, and reads the rows of each. The answer has one slice per item.
+// each runs one query per item and reads the rows of each. The answer has one slice per item.
 func each[K, T any](ctx context.Context, s *Store, items []K, args func(K) []any, scan func(scanner) (T, error),
 	query string,
-) (out [][]T, err error) {
+) ([][]T, error) {
 	if len(items) == 0 {
-		return nil, nil
+		return nil, ctx.Err()
 	}
-	stmt, err := s.from(ctx).PrepareContext(ctx, query)
-	if err != nil {
+	if err := ctx.Err(); err != nil {
 		return nil, err
 	}
-	defer func() { err = errors.Join(err, stmt.Close()) }()
-	out = make([][]T, len(items))
-	for i, item := range items {
-		rows, err := stmt.QueryContext(ctx, args(item)...)
-		if err != nil {
-			return nil, err
-		}
-		if out[i], err = drain(rows, scan); err != nil {
-			return nil, err
-		}
+	out := make([][]T, len(items))
+	ctx, from := s.from(ctx)
+	err := from.queryEach(ctx, query, len(items), func(i int) []any { return args(items[i]) }, func(i int, r scanner) error {
+		v, err := scan(r)
+		out[i] = append(out[i], v)
+		return err
+	})
+	if err != nil {
+		return nil, err
 	}
 	return out, nil
 }

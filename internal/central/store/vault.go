@@ -33,9 +33,11 @@ func scanText(r scanner) (s string, err error) { return s, r.Scan(&s) }
 
 func scanInt(r scanner) (n int64, err error) { return n, r.Scan(&n) }
 
-// addTitles is the one way to a title: the primary key refuses one that anything bears already (law 4).
+// insertTitle is the one way to a title: the primary key refuses one that anything bears already (law 4).
+const insertTitle = `INSERT INTO titles (title, kind, created_at) VALUES (?, ?, ?)`
+
 func (s *Store) addTitles(ctx context.Context, kind string, at time.Time, titles []dlms.SystemTitle) error {
-	return s.execEach(ctx, `INSERT INTO titles (title, kind, created_at) VALUES (?, ?, ?)`, len(titles),
+	return s.insertEach(ctx, insertTitle, len(titles),
 		func(i int) []any { return []any{titles[i][:], kind, micros(at)} })
 }
 
@@ -57,12 +59,12 @@ func (s *Store) FingerprintsInUse(ctx context.Context, fps []vault.Fingerprint) 
 
 // AddMeters implements vault.Store.
 func (s *Store) AddMeters(ctx context.Context, meters []vault.MeterRow) error {
-	for _, m := range meters {
-		if err := s.addTitles(ctx, "meter", m.EnrolledAt, []dlms.SystemTitle{m.Title}); err != nil {
-			return err
-		}
+	err := s.insertEach(ctx, insertTitle, len(meters),
+		func(i int) []any { return []any{meters[i].Title[:], "meter", micros(meters[i].EnrolledAt)} })
+	if err != nil {
+		return err
 	}
-	return s.execEach(ctx, `INSERT INTO meters (title, maker, batch, profile, suite, concentrator, state, enrolled_at)
+	return s.insertEach(ctx, `INSERT INTO meters (title, maker, batch, profile, suite, concentrator, state, enrolled_at)
 		VALUES (?, ?, ?, ?, ?, NULL, 'enrolled', ?)`, len(meters), func(i int) []any {
 		m := meters[i]
 		return []any{m.Title[:], m.Maker, m.Batch, m.Profile, m.Suite, micros(m.EnrolledAt)}
@@ -106,7 +108,7 @@ func (s *Store) AddDevice(ctx context.Context, d vault.DeviceRow) error {
 		use string
 		row vault.DeviceKeyRow
 	}{{"kek", d.KEK}, {"mac", d.MAC}}
-	return s.execEach(ctx, `INSERT INTO device_keys (device, use, term, sealed, mac, fingerprint)
+	return s.insertEach(ctx, `INSERT INTO device_keys (device, use, term, sealed, mac, fingerprint)
 		VALUES (?, ?, ?, ?, ?, ?)`, len(keys), func(i int) []any {
 		k := keys[i]
 		return []any{d.Title[:], k.use, k.row.Term, k.row.Sealed, k.row.MAC, k.row.Fingerprint[:]}
@@ -136,7 +138,7 @@ func (s *Store) DeviceRow(ctx context.Context, title dlms.SystemTitle) (d vault.
 
 // AddHandouts implements vault.Store.
 func (s *Store) AddHandouts(ctx context.Context, hs []vault.Handout) error {
-	return s.execEach(ctx, `INSERT INTO handouts
+	return s.insertEach(ctx, `INSERT INTO handouts
 		(device, meter, role, version, first_counter, last_counter, grant_id, at) VALUES (?, ?, ?, ?, ?, ?, ?, ?)`,
 		len(hs), func(i int) []any {
 			h := hs[i]
@@ -212,7 +214,7 @@ func scanGrantRow(r scanner) (g vault.GrantRow, err error) {
 func (s *Store) JournalPosition(ctx context.Context) (p vault.Position, ok bool, err error) {
 	p, err = one(ctx, s, func(r scanner) (p vault.Position, err error) {
 		return p, r.Scan(&p.Vault, &p.Bytes, &p.Hash)
-	}, `SELECT vault, bytes, hash FROM journal_position WHERE id = 1`)
+	}, `SELECT vault, bytes, hash FROM journal_position WHERE node = ?`, s.nodeName())
 	if errors.Is(err, ErrNotFound) {
 		return vault.Position{}, false, nil
 	}
@@ -221,9 +223,9 @@ func (s *Store) JournalPosition(ctx context.Context) (p vault.Position, ok bool,
 
 // SetJournalPosition implements vault.Store.
 func (s *Store) SetJournalPosition(ctx context.Context, p vault.Position) error {
-	_, err := s.exec(ctx, `INSERT INTO journal_position (id, vault, bytes, hash) VALUES (1, ?, ?, ?)
-		ON CONFLICT (id) DO UPDATE SET vault = excluded.vault, bytes = excluded.bytes, hash = excluded.hash`,
-		p.Vault, p.Bytes, p.Hash)
+	_, err := s.exec(ctx, `INSERT INTO journal_position (node, vault, bytes, hash) VALUES (?, ?, ?, ?)
+		ON CONFLICT (node) DO UPDATE SET vault = excluded.vault, bytes = excluded.bytes, hash = excluded.hash`,
+		s.nodeName(), p.Vault, p.Bytes, p.Hash)
 	return err
 }
 

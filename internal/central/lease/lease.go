@@ -1,0 +1,97 @@
+// Package lease says which of several central systems on one database may work on what. A lease has an owner, an end
+// and a fencing token that only goes up. The end is for the peace of those who wait, and may be misjudged by a clock
+// that jumps or a process that was paused; the token is what counts: every write of a step checks it in its own
+// transaction, so that whoever has lost a lease can change nothing any more, however late it wakes up.
+//
+// The context carries the leases that a step is under ([With]); the store checks them without those in between knowing
+// of it.
+package lease
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/meterseal/meterseal/dlms"
+)
+
+// Errors that callers test for.
+var (
+	// ErrFenced is returned for a write under a lease that is no longer held.
+	ErrFenced = errors.New("fenced: the lease was lost to another process")
+	// ErrHeld is returned where somebody else has a lease.
+	ErrHeld = errors.New("the lease is held by another process")
+)
+
+// Kinds of leases.
+const (
+	KindConcentrator = "concentrator"
+	KindAudit        = "audit"
+)
+
+// Name says what a lease is for. A kind of which there is one has the zero subject.
+type Name struct {
+	Kind    string
+	Subject dlms.SystemTitle
+}
+
+// Concentrator is the lease of everything that is done to a concentrator's meters.
+func Concentrator(d dlms.SystemTitle) Name { return Name{KindConcentrator, d} }
+
+// Audit is the lease of the one who numbers the audit log.
+func Audit() Name { return Name{Kind: KindAudit} }
+
+// String names the lease.
+func (n Name) String() string {
+	if n.Subject.IsZero() {
+		return n.Kind
+	}
+	return n.Kind + " " + n.Subject.String()
+}
+
+// Lease is the right to work on something.
+type Lease struct {
+	Name  Name
+	Owner string
+	Token int64
+	Until time.Time
+}
+
+// String names the lease, its owner and token.
+func (l Lease) String() string {
+	return fmt.Sprintf("lease of %s, token %d of %s", l.Name, l.Token, l.Owner)
+}
+
+// Store keeps leases. Each method is one durable commit.
+type Store interface {
+	// AcquireLeases takes those of names that nobody else holds at now, and returns them with a new, higher token. A
+	// lease that owner has already is taken anew.
+	AcquireLeases(ctx context.Context, owner string, now, until time.Time, names []Name) ([]Lease, error)
+	// RenewLeases sets the end of those that are still held, and returns them.
+	RenewLeases(ctx context.Context, until time.Time, leases []Lease) ([]Lease, error)
+	// ReleaseLeases gives up those that are still held.
+	ReleaseLeases(ctx context.Context, leases []Lease) error
+	// Leases lists those of a kind that have an owner, ended or not.
+	Leases(ctx context.Context, kind string) ([]Lease, error)
+}
+
+type contextKey struct{}
+
+// With returns a context under further leases: every write of the store with it fails with ErrFenced once one of them
+// is lost. The end of a lease does not matter to it, for a later renewal would change it.
+func With(ctx context.Context, leases ...Lease) context.Context {
+	under := slices.Clone(From(ctx))
+	for _, l := range leases {
+		l.Until = time.Time{}
+		under = append(under, l)
+	}
+	return context.WithValue(ctx, contextKey{}, under)
+}
+
+// From returns the leases that a context is under, without their ends.
+func From(ctx context.Context) []Lease {
+	under, _ := ctx.Value(contextKey{}).([]Lease)
+	return under
+}

@@ -1,0 +1,270 @@
+package store
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"net/url"
+	"os"
+	"path/filepath"
+
+	"github.com/pressly/goose/v3"
+	_ "modernc.org/sqlite" // the database/sql driver "sqlite"
+)
+
+// FileName is the name of the SQLite database in its data directory.
+const FileName = "meterseal.db"
+
+// sqliteEngine is a database file of this process alone.
+type sqliteEngine struct {
+	writerDB *sql.DB
+	readerDB *sql.DB
+	writer   sqliteSession // one connection, whose statements stay prepared
+	reader   sqliteSession
+}
+
+var _ engine = (*sqliteEngine)(nil)
+
+func openSQLite(ctx context.Context, dir string, readers int) (e *sqliteEngine, err error) {
+	abs, err := filepath.Abs(filepath.Join(dir, FileName))
+	if err != nil {
+		return nil, err
+	}
+	if err := createPrivate(abs); err != nil {
+		return nil, err
+	}
+	e = &sqliteEngine{}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, e.close())
+		}
+	}()
+	if e.writerDB, err = sql.Open("sqlite", dsn(abs, false)); err != nil {
+		return e, err
+	}
+	e.writerDB.SetMaxOpenConns(1)
+	if err := migrate(ctx, e.writerDB, goose.DialectSQLite3); err != nil {
+		return e, err
+	}
+	conn, err := e.writerDB.Conn(ctx)
+	if err != nil {
+		return e, err
+	}
+	e.writer = sqliteSession{db: conn, conn: conn, kept: map[string]*sql.Stmt{}}
+	if e.readerDB, err = sql.Open("sqlite", dsn(abs, true)); err != nil {
+		return e, err
+	}
+	e.readerDB.SetMaxOpenConns(readers)
+	e.readerDB.SetMaxIdleConns(readers)
+	e.reader = sqliteSession{db: e.readerDB}
+	return e, nil
+}
+
+// createPrivate makes sure that the database file is readable by its owner alone: SQLite itself would follow the
+// umask, and its -wal and -shm files take the mode of the database.
+func createPrivate(path string) error {
+	f, err := os.OpenFile(path, os.O_CREATE|os.O_RDWR, 0o600)
+	if err != nil {
+		return err
+	}
+	return f.Close()
+}
+
+// dsn builds the connection string. synchronous=FULL makes a commit durable before it returns, which laws 4 and 8
+// rest on.
+func dsn(path string, readOnly bool) string {
+	q := url.Values{"_pragma": {"busy_timeout(10000)", "journal_mode(WAL)", "synchronous(FULL)", "foreign_keys(1)"}}
+	if readOnly {
+		q.Add("_pragma", "query_only(1)")
+	}
+	return (&url.URL{Scheme: "file", Path: path, RawQuery: q.Encode()}).String()
+}
+
+// begin takes the write lock at once, so that a read followed by a write cannot fail half-way.
+func (e *sqliteEngine) begin(ctx context.Context, node string) (work, int64, error) {
+	w := &sqliteWork{sqliteSession: e.writer}
+	if _, err := w.exec(ctx, `BEGIN IMMEDIATE`, nil); err != nil {
+		return nil, 0, err
+	}
+	epoch, err := epochOf(ctx, w, node)
+	if err != nil {
+		w.rollback()
+		return nil, 0, err
+	}
+	return w, epoch, nil
+}
+
+func epochOf(ctx context.Context, s session, node string) (epoch int64, err error) {
+	if node == "" {
+		return 0, nil
+	}
+	err = s.query(ctx, queryNodeEpoch, []any{node}, func(r scanner) error { return r.Scan(&epoch) })
+	return epoch, err
+}
+
+func (e *sqliteEngine) view(ctx context.Context) (work, error) {
+	conn, err := e.readerDB.Conn(ctx)
+	if err != nil {
+		return nil, err
+	}
+	w := &sqliteWork{sqliteSession: sqliteSession{db: conn, conn: conn}, leave: conn.Close}
+	if _, err := conn.ExecContext(ctx, `BEGIN`); err != nil {
+		return nil, errors.Join(err, conn.Close())
+	}
+	return w, nil
+}
+
+func (e *sqliteEngine) read() session { return e.reader }
+
+func (e *sqliteEngine) close() error {
+	var errs []error
+	for _, s := range e.writer.kept {
+		errs = append(errs, s.Close())
+	}
+	if e.writer.conn != nil {
+		errs = append(errs, e.writer.conn.Close())
+	}
+	for _, db := range []*sql.DB{e.readerDB, e.writerDB} {
+		if db != nil {
+			errs = append(errs, db.Close())
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// sqlDB is what a connection and a pool have in common.
+type sqlDB interface {
+	ExecContext(ctx context.Context, query string, args ...any) (sql.Result, error)
+	QueryContext(ctx context.Context, query string, args ...any) (*sql.Rows, error)
+	PrepareContext(ctx context.Context, query string) (*sql.Stmt, error)
+}
+
+// sqliteSession is a connection or a pool.
+type sqliteSession struct {
+	db   sqlDB
+	conn *sql.Conn
+	kept map[string]*sql.Stmt // prepared once for the life of the connection; nil: prepared for each call
+}
+
+// maxKept bounds the statements that stay prepared; the statements of this package are far fewer.
+const maxKept = 400
+
+// prepare returns a statement and what to do with it in the end.
+func (s sqliteSession) prepare(ctx context.Context, query string) (stmt *sql.Stmt, done func() error, err error) {
+	if stmt := s.kept[query]; stmt != nil {
+		return stmt, func() error { return nil }, nil
+	}
+	if stmt, err = s.db.PrepareContext(ctx, query); err != nil {
+		return nil, nil, err
+	}
+	if s.kept == nil || len(s.kept) >= maxKept {
+		return stmt, stmt.Close, nil
+	}
+	s.kept[query] = stmt
+	return stmt, func() error { return nil }, nil
+}
+
+func (s sqliteSession) exec(ctx context.Context, query string, args []any) (int64, error) {
+	return s.execEach(ctx, query, 1, func(int) []any { return args })
+}
+
+func (s sqliteSession) execEach(ctx context.Context, query string, n int, args func(int) []any) (changed int64, err error) {
+	if n == 0 {
+		return 0, nil
+	}
+	stmt, done, err := s.prepare(ctx, query)
+	if err != nil {
+		return 0, err
+	}
+	defer func() { err = errors.Join(err, done()) }()
+	for i := range n {
+		bound, err := bind(args(i))
+		if err != nil {
+			return 0, err
+		}
+		res, err := stmt.ExecContext(ctx, bound...)
+		if err != nil {
+			return 0, err
+		}
+		k, err := res.RowsAffected()
+		if err != nil {
+			return 0, err
+		}
+		changed += k
+	}
+	return changed, nil
+}
+
+func (s sqliteSession) query(ctx context.Context, query string, args []any, each func(scanner) error) error {
+	return s.queryEach(ctx, query, 1, func(int) []any { return args }, func(_ int, r scanner) error { return each(r) })
+}
+
+func (s sqliteSession) queryEach(ctx context.Context, query string, n int, args func(int) []any,
+	each func(int, scanner) error,
+) (err error) {
+	if n == 0 {
+		return nil
+	}
+	stmt, done, err := s.prepare(ctx, query)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, done()) }()
+	for i := range n {
+		bound, err := bind(args(i))
+		if err != nil {
+			return err
+		}
+		rows, err := stmt.QueryContext(ctx, bound...)
+		if err != nil {
+			return err
+		}
+		if err := drain(rows, func(r scanner) error { return each(i, r) }); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func drain(rows *sql.Rows, each func(scanner) error) (err error) {
+	defer func() { err = errors.Join(err, rows.Close()) }()
+	for rows.Next() {
+		if err := each(rows); err != nil {
+			return err
+		}
+	}
+	return rows.Err()
+}
+
+// sqliteWork is a transaction.
+type sqliteWork struct {
+	sqliteSession
+	leave func() error // gives the connection back; nil for the writer, which is kept
+	ended bool
+}
+
+func (w *sqliteWork) commit(ctx context.Context) error {
+	if _, err := w.exec(ctx, `COMMIT`, nil); err != nil {
+		return fmt.Errorf("store: commit: %w", err)
+	}
+	w.ended = true
+	return w.giveBack()
+}
+
+func (w *sqliteWork) rollback() {
+	if w.ended {
+		return
+	}
+	w.ended = true
+	// An error means that SQLite has rolled the transaction back already, as it does when the disk is full.
+	_, _ = w.exec(context.Background(), `ROLLBACK`, nil)
+	_ = w.giveBack()
+}
+
+func (w *sqliteWork) giveBack() error {
+	if w.leave == nil {
+		return nil
+	}
+	return w.leave()
+}
