@@ -2,6 +2,7 @@ package client
 
 import (
 	"fmt"
+	"slices"
 
 	"github.com/meterseal/meterseal/dlms"
 	"github.com/meterseal/meterseal/dlms/apdu"
@@ -47,7 +48,15 @@ func (m *Machine) aarq() ([]byte, error) {
 	if q.UserInformation, err = m.initiateRequest(dedicated); err != nil {
 		return nil, err
 	}
+	defer m.forgetSecret(q.AuthenticationValue)
 	return q.AppendBinary(nil)
+}
+
+// forgetSecret overwrites a copy of the password. A challenge is no secret.
+func (m *Machine) forgetSecret(b []byte) {
+	if m.cfg.Mechanism == apdu.MechanismLLS {
+		clear(b)
+	}
 }
 
 func (m *Machine) context() apdu.ApplicationContext {
@@ -59,7 +68,7 @@ func (m *Machine) context() apdu.ApplicationContext {
 
 func (m *Machine) authenticationValue() ([]byte, error) {
 	if m.cfg.Mechanism == apdu.MechanismLLS {
-		return []byte(m.cfg.Password.reveal()), nil
+		return key.RevealSecret(m.cfg.Secret), nil
 	}
 	challenge, err := security.NewChallenge(m.cfg.Rand)
 	m.challenge = challenge
@@ -139,11 +148,12 @@ func (m *Machine) receiveAARE(b []byte) ([]byte, bool, error) {
 	if m.session.cipher != nil {
 		m.session.floor = security.NewMemoryFloor(m.peer, 0)
 	}
-	if m.cfg.Mechanism != apdu.MechanismHLSGMAC {
+	if !m.cfg.Mechanism.HLS() {
 		m.state = stateOpen
 		return nil, true, nil
 	}
-	next, err := m.prove(e.AuthenticationValue)
+	m.theirs = slices.Clone(e.AuthenticationValue)
+	next, err := m.prove()
 	if err != nil {
 		return nil, false, err
 	}
@@ -167,7 +177,7 @@ func (m *Machine) checkAARE(e apdu.AARE) error {
 	if hls && (!e.Authentication || e.Mechanism != m.cfg.Mechanism) {
 		return refuse("%w: aare: want mechanism %s, got %s", ErrAnswer, m.cfg.Mechanism, e.Mechanism)
 	}
-	if !m.cfg.keyed() {
+	if !m.cfg.titled() {
 		return nil
 	}
 	return m.checkPeer(e)
@@ -215,7 +225,7 @@ func (m *Machine) receiveInitiate(info []byte) error {
 
 // openInitiate verifies an InitiateResponse.
 func (m *Machine) openInitiate(info []byte) (apdu.InitiateResponse, error) {
-	plain, err := m.open(info, m.initiateForm(), apdu.TagInitiateResponse)
+	plain, err := m.open(info, m.initiateForm(), m.cfg.proof(), apdu.TagInitiateResponse)
 	if err != nil {
 		return apdu.InitiateResponse{}, fmt.Errorf("initiate-response: %w", err)
 	}
@@ -226,14 +236,9 @@ func (m *Machine) openInitiate(info []byte) (apdu.InitiateResponse, error) {
 	return p, nil
 }
 
-// prove returns pass 3 of HLS: f(challenge of the server) as the parameter of reply_to_HLS_authentication. The
-// counter inside is spent before the one around it.
-func (m *Machine) prove(challenge []byte) ([]byte, error) {
-	inner, err := m.global.send.Next()
-	if err != nil {
-		return nil, err
-	}
-	reply, err := security.BuildReply(m.global.cipher, m.cfg.Title, inner, challenge)
+// prove returns pass 3 of HLS: f(challenge of the server) as the parameter of reply_to_HLS_authentication.
+func (m *Machine) prove() ([]byte, error) {
+	reply, err := m.reply()
 	if err != nil {
 		return nil, err
 	}
@@ -241,36 +246,60 @@ func (m *Machine) prove(challenge []byte) ([]byte, error) {
 	plain, err := apdu.ActionRequest{
 		Kind: apdu.ActionRequestNormal, ID: m.op.id, Method: replyToHLS(),
 		HasParameters: true, Parameters: dlms.OctetString(reply),
-	}.AppendBinary(nil)
+	}.AppendBinary(m.room())
 	if err != nil {
 		return nil, err
 	}
 	return m.seal(plain, m.globalForm())
 }
 
+// reply returns f(challenge of the server). With GMAC the counter inside is spent before the one around it.
+func (m *Machine) reply() ([]byte, error) {
+	if m.cfg.Mechanism == apdu.MechanismHLSSHA256 {
+		return security.SHA256Reply(m.cfg.Secret, m.cfg.Title, m.peer, m.theirs, m.challenge)
+	}
+	inner, err := m.global.send.Next()
+	if err != nil {
+		return nil, err
+	}
+	return security.BuildReply(m.global.cipher, m.cfg.Title, inner, m.theirs)
+}
+
 // receiveProof takes pass 4 of HLS: f(our challenge).
 func (m *Machine) receiveProof(b []byte) ([]byte, bool, error) {
-	plain, err := m.open(b, m.globalForm(), apdu.TagActionResponse)
+	plain, err := m.open(b, m.globalForm(), m.cfg.proof(), apdu.TagActionResponse)
 	if err != nil {
 		return nil, false, err
 	}
-	outer := m.received
 	reply, err := m.hlsReply(plain)
 	if err != nil {
 		return nil, false, fmt.Errorf("%w: %w", ErrAuthentication, err)
 	}
+	if m.cfg.Mechanism == apdu.MechanismHLSSHA256 {
+		err = security.VerifySHA256Reply(m.cfg.Secret, m.cfg.Title, m.peer, m.theirs, m.challenge, reply)
+		if err != nil {
+			return nil, false, fmt.Errorf("%w: %w", ErrAuthentication, err)
+		}
+	} else if err := m.verifyGMAC(reply); err != nil {
+		return nil, false, err
+	}
+	m.state, m.challenge, m.theirs = stateOpen, nil, nil
+	return nil, true, nil
+}
+
+func (m *Machine) verifyGMAC(reply []byte) error {
+	outer := m.received
 	inner, err := security.VerifyReply(m.global.cipher, m.peer, m.challenge, reply)
 	if err != nil {
-		return nil, false, fmt.Errorf("%w: %w", ErrAuthentication, err)
+		return fmt.Errorf("%w: %w", ErrAuthentication, err)
 	}
 	if m.cfg.Strict && inner == outer {
-		return nil, false, fmt.Errorf("%w: it used counter %d twice", ErrAuthentication, inner)
+		return fmt.Errorf("%w: it used counter %d twice", ErrAuthentication, inner)
 	}
 	if err := security.CommitInner(m.global.floor, m.peer, inner); err != nil {
-		return nil, false, fmt.Errorf("client: pass 4 of hls: %w", err)
+		return fmt.Errorf("client: pass 4 of hls: %w", err)
 	}
-	m.state, m.challenge = stateOpen, nil
-	return nil, true, nil
+	return nil
 }
 
 func (m *Machine) hlsReply(plain []byte) ([]byte, error) {

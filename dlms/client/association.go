@@ -14,8 +14,9 @@ import (
 // Association is an open association over a link. Calls block, one at a time; it is safe for concurrent use. The
 // link stays the caller's, who closes it.
 type Association struct {
-	conn link.Conn
-	cfg  Config
+	conn  link.Conn
+	timed link.Timed // conn, if it keeps the time itself
+	cfg   Config
 
 	mu      sync.Mutex
 	machine *Machine
@@ -34,6 +35,7 @@ func Open(ctx context.Context, conn link.Conn, cfg Config) (*Association, error)
 		return nil, context.Cause(ctx)
 	}
 	a := &Association{conn: conn, cfg: m.cfg, machine: m}
+	a.timed, _ = conn.(link.Timed)
 	q, err := m.Open()
 	if err != nil {
 		return nil, err
@@ -59,7 +61,10 @@ func (a *Association) GetSelected(ctx context.Context, ref dlms.AttributeRef, s 
 	err := a.do(ctx, func(m *Machine) ([]byte, error) {
 		return m.Get(apdu.Attribute{Ref: ref, Selection: s})
 	}, func(m *Machine) { d = m.Value() })
-	return d, wrap(err, "get", ref)
+	if err != nil {
+		return d, fmt.Errorf("get %s: %w", ref, err)
+	}
+	return d, nil
 }
 
 // GetList reads several attributes in one exchange. Each has its own result.
@@ -76,7 +81,10 @@ func (a *Association) GetList(ctx context.Context, list []apdu.Attribute) ([]apd
 // Set writes an attribute. A refusal by the meter is a dlms.DataAccessResult.
 func (a *Association) Set(ctx context.Context, ref dlms.AttributeRef, value dlms.Data) error {
 	err := a.do(ctx, func(m *Machine) ([]byte, error) { return m.Set(apdu.Attribute{Ref: ref}, value) }, nil)
-	return wrap(err, "set", ref)
+	if err != nil {
+		return fmt.Errorf("set %s: %w", ref, err)
+	}
+	return nil
 }
 
 // Action invokes a method and returns its return value, null if there is none. A null arg sends no parameters. A
@@ -85,7 +93,10 @@ func (a *Association) Action(ctx context.Context, ref dlms.MethodRef, arg dlms.D
 	var d dlms.Data
 	err := a.do(ctx, func(m *Machine) ([]byte, error) { return m.Action(ref, arg) },
 		func(m *Machine) { d = m.Value() })
-	return d, wrap(err, "action", ref)
+	if err != nil {
+		return d, fmt.Errorf("action %s: %w", ref, err)
+	}
+	return d, nil
 }
 
 // Release closes the association. It is closed at this end whatever comes back; an error says that the meter may
@@ -126,13 +137,6 @@ func (a *Association) Conformance() apdu.Conformance {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	return a.machine.Conformance()
-}
-
-func wrap(err error, what string, ref fmt.Stringer) error {
-	if err == nil {
-		return nil
-	}
-	return fmt.Errorf("%s %s: %w", what, ref, err)
 }
 
 func (a *Association) errLocked() error {
@@ -211,21 +215,35 @@ func unsure(got answer, err error, try int) (answer, error) {
 	return got, err
 }
 
+// try sends q once. A link that keeps the time itself bounds the whole exchange; for another one a context does.
 func (a *Association) try(ctx context.Context, q []byte) (answer, error) {
-	ctx, cancel := context.WithTimeoutCause(ctx, a.cfg.Timeout, ErrTimeout)
-	defer cancel()
+	if a.timed != nil && a.timed.Within(a.cfg.Timeout) {
+		defer a.timed.Within(0)
+	} else {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeoutCause(ctx, a.cfg.Timeout, ErrTimeout)
+		defer cancel()
+	}
 	if err := a.conn.Send(ctx, q); err != nil {
-		return answer{}, err
+		return answer{}, timeout(err)
 	}
 	w := waiting{Association: a}
 	defer w.stop()
 	for {
 		b, err := a.conn.Receive(w.context(ctx))
 		if err != nil {
-			return w.over(ctx, err)
+			return w.over(ctx, timeout(err))
 		}
 		if got, ok, err := w.take(b); ok || err != nil {
 			return got, err
 		}
 	}
+}
+
+// timeout makes the end of the link's own time ErrTimeout.
+func timeout(err error) error {
+	if errors.Is(err, link.ErrTimeout) {
+		return fmt.Errorf("%w: %w", ErrTimeout, err)
+	}
+	return err
 }

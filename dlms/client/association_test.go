@@ -12,6 +12,7 @@ import (
 
 	"github.com/meterseal/meterseal/dlms"
 	"github.com/meterseal/meterseal/dlms/apdu"
+	"github.com/meterseal/meterseal/dlms/key"
 	"github.com/meterseal/meterseal/dlms/link"
 	"github.com/meterseal/meterseal/dlms/security"
 )
@@ -311,7 +312,7 @@ func TestConfigurationsThatContradictThemselvesAreRefused(t *testing.T) {
 func TestAConfigurationPrintsNoSecret(t *testing.T) {
 	m := newMeter(t)
 	cfg := m.linky()
-	cfg.Password = NewPassword([]byte("open sesame"))
+	cfg.Secret = must(key.NewSecret([]byte("open sesame")))
 	mc := must(NewMachine(cfg))
 	must(mc.Open())
 	for _, text := range []string{fmt.Sprintf("%v %+v %#v", cfg, cfg, cfg), fmt.Sprintf("%+v %#v", mc, mc)} {
@@ -319,7 +320,7 @@ func TestAConfigurationPrintsNoSecret(t *testing.T) {
 			t.Errorf("the password is in %s", text)
 		}
 	}
-	if _, err := cfg.Password.MarshalText(); err == nil {
+	if _, err := cfg.Secret.MarshalText(); err == nil {
 		t.Error("a password was marshalled")
 	}
 }

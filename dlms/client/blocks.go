@@ -5,15 +5,32 @@ import (
 
 	"github.com/meterseal/meterseal/dlms"
 	"github.com/meterseal/meterseal/dlms/apdu"
+	"github.com/meterseal/meterseal/dlms/security"
 )
 
 // lengthRoom is what the length of the raw data in a block takes at most, in bytes.
 const lengthRoom = 3
 
-// firstBlock cuts value into blocks that the meter can take and returns the request that carries the first, which
-// build makes (GB 9.3.7, 9.3.8). All blocks have the size of the first, the one with the longest header.
-func (m *Machine) firstBlock(value dlms.Data, build func(apdu.Block) ([]byte, error)) ([]byte, error) {
-	raw, err := value.AppendBinary(nil)
+// firstSetBlock cuts what raw gives into blocks that the meter can take, and returns the request q with the first.
+func (m *Machine) firstSetBlock(q apdu.SetRequest, raw func() ([]byte, error)) ([]byte, error) {
+	return m.firstBlock(raw, func(b apdu.Block) ([]byte, error) {
+		q.Block = b
+		return q.AppendBinary(m.room())
+	})
+}
+
+// firstActionBlock is firstSetBlock for an action.
+func (m *Machine) firstActionBlock(q apdu.ActionRequest, raw func() ([]byte, error)) ([]byte, error) {
+	return m.firstBlock(raw, func(b apdu.Block) ([]byte, error) {
+		q.Block = b
+		return q.AppendBinary(m.room())
+	})
+}
+
+// firstBlock cuts what raw gives into blocks that the meter can take and returns the request that carries the first,
+// which build makes (GB 9.3.7, 9.3.8). All blocks have the size of the first, the one with the longest header.
+func (m *Machine) firstBlock(raw func() ([]byte, error), build func(apdu.Block) ([]byte, error)) ([]byte, error) {
+	upload, err := raw()
 	if err != nil {
 		return nil, err
 	}
@@ -21,8 +38,8 @@ func (m *Machine) firstBlock(value dlms.Data, build func(apdu.Block) ([]byte, er
 	if err != nil {
 		return nil, err
 	}
-	m.op.upload = raw
-	m.op.chunk = m.maxSend - m.services.overhead() - len(empty) - lengthRoom
+	m.op.upload = upload
+	m.op.chunk = m.maxSend - m.services.overhead() - (len(empty) - security.Reserve) - lengthRoom
 	if m.op.chunk < 1 {
 		return nil, fmt.Errorf("%w: no block fits into %d bytes", ErrTooLong, m.maxSend)
 	}
@@ -43,10 +60,10 @@ func (m *Machine) nextBlock(confirmed uint32) ([]byte, bool, error) {
 	}
 	var next []byte
 	var err error
-	if m.op.kind == opSet {
-		next, err = apdu.SetRequest{Kind: apdu.SetRequestBlock, ID: m.op.id, Block: m.takeBlock()}.AppendBinary(nil)
+	if m.op.kind.response() == apdu.TagSetResponse {
+		next, err = apdu.SetRequest{Kind: apdu.SetRequestBlock, ID: m.op.id, Block: m.takeBlock()}.AppendBinary(m.room())
 	} else {
-		next, err = apdu.ActionRequest{Kind: apdu.ActionRequestBlock, ID: m.op.id, Block: m.takeBlock()}.AppendBinary(nil)
+		next, err = apdu.ActionRequest{Kind: apdu.ActionRequestBlock, ID: m.op.id, Block: m.takeBlock()}.AppendBinary(m.room())
 	}
 	return next, false, err
 }
@@ -62,7 +79,7 @@ func (m *Machine) receiveBlockG(b apdu.Block) ([]byte, bool, error) {
 	if b.Last {
 		return nil, true, m.finishBlocks()
 	}
-	next, err := apdu.GetRequest{Kind: apdu.GetRequestNext, ID: m.op.id, Block: b.Number}.AppendBinary(nil)
+	next, err := apdu.GetRequest{Kind: apdu.GetRequestNext, ID: m.op.id, Block: b.Number}.AppendBinary(m.room())
 	return next, false, err
 }
 
@@ -77,7 +94,7 @@ func (m *Machine) receiveBlockSA(b apdu.Block) ([]byte, bool, error) {
 	if b.Last {
 		return nil, true, m.finishActionBlocks()
 	}
-	next, err := apdu.ActionRequest{Kind: apdu.ActionRequestNext, ID: m.op.id, Number: b.Number}.AppendBinary(nil)
+	next, err := apdu.ActionRequest{Kind: apdu.ActionRequestNext, ID: m.op.id, Number: b.Number}.AppendBinary(m.room())
 	return next, false, err
 }
 
@@ -117,12 +134,20 @@ func (m *Machine) finishBlocks() error {
 	return nil
 }
 
-// finishActionBlocks parses what the blocks of a long action-response make together: the content of the normal form.
+// finishActionBlocks parses what the blocks of a long action-response make together: the content of the normal form,
+// or of the form with list.
 func (m *Machine) finishActionBlocks() error {
-	whole := append([]byte{byte(apdu.TagActionResponse), byte(apdu.ActionResponseNormal), byte(m.op.id)}, m.op.download...)
+	kind := apdu.ActionResponseNormal
+	if m.op.kind == opActionList {
+		kind = apdu.ActionResponseWithList
+	}
+	whole := append([]byte{byte(apdu.TagActionResponse), byte(kind), byte(m.op.id)}, m.op.download...)
 	p, err := apdu.ParseActionResponse(whole)
 	if err != nil {
 		return fmt.Errorf("%w: %w", ErrAnswer, err)
+	}
+	if m.op.kind == opActionList {
+		return m.finishActionList(p.List)
 	}
 	return m.finishAction(p.Outcome)
 }

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"log/slog"
 	"time"
 
 	"github.com/meterseal/meterseal/dlms"
@@ -25,6 +24,11 @@ const (
 	DefaultConformance = apdu.ConformanceGet | apdu.ConformanceSet | apdu.ConformanceAction |
 		apdu.ConformanceSelectiveAccess | apdu.ConformanceBlockTransferGet | apdu.ConformanceBlockTransferSet |
 		apdu.ConformanceMultipleReferences
+
+	// FullConformance is everything that the client can do: DefaultConformance, block transfer for action, general
+	// block transfer, and notifications.
+	FullConformance = DefaultConformance | apdu.ConformanceBlockTransferAction | apdu.ConformanceGeneralBlockTransfer |
+		apdu.ConformanceEventNotification | apdu.ConformanceDataNotification
 )
 
 // ErrConfig is returned for a Config that cannot be used safely.
@@ -36,10 +40,10 @@ type Config struct {
 	// taken, which authenticates only as much as the key belongs to one meter; Strict does not allow it.
 	Title, PeerTitle dlms.SystemTitle
 
-	// Mechanism is how the client proves itself: MechanismLowest, MechanismLLS with Password, or MechanismHLSGMAC
-	// under Global.
+	// Mechanism is how the client proves itself: MechanismLowest, MechanismLLS and MechanismHLSSHA256 with Secret, or
+	// MechanismHLSGMAC under Global. LLS sends the secret in clear, in the AARQ.
 	Mechanism apdu.Mechanism
-	Password  Password
+	Secret    key.Secret
 
 	// Policy is the least protection that is accepted, and the protection that is sent. With PolicyNone nothing is
 	// ciphered.
@@ -62,6 +66,15 @@ type Config struct {
 	// Strict refuses what only foreign meters may be forgiven: an unknown PeerTitle, a peer that uses one counter
 	// inside f(challenge) and around it, and an unprotected answer to a release.
 	Strict bool
+
+	// EncryptedOnly also takes answers and notifications that are encrypted and not authenticated, which anybody may
+	// have altered: they are told by [Association.Authenticated] and Notification.Authenticated. How the association
+	// is opened and closed it does not touch. Strict does not allow it.
+	EncryptedOnly bool
+
+	// Notify, if set, is handed the event and data notifications that come over the association's link and verify
+	// under its policy. It is called while an exchange or Listen goes on, and must not call the association.
+	Notify func(Notification)
 
 	// Conformance is what the client proposes; 0 means DefaultConformance.
 	Conformance apdu.Conformance
@@ -128,9 +141,9 @@ func (c *Config) checkMechanism() error {
 	switch c.Mechanism {
 	case apdu.MechanismLowest, apdu.MechanismHLSGMAC:
 		return nil
-	case apdu.MechanismLLS:
-		if c.Password.IsZero() {
-			return errors.New("lls: no password")
+	case apdu.MechanismLLS, apdu.MechanismHLSSHA256:
+		if c.Secret.IsZero() {
+			return fmt.Errorf("%s: no secret", c.Mechanism)
 		}
 		return nil
 	}
@@ -139,6 +152,9 @@ func (c *Config) checkMechanism() error {
 
 // keyed reports whether the long-term key is in use.
 func (c *Config) keyed() bool { return c.ciphered() || c.Mechanism == apdu.MechanismHLSGMAC }
+
+// titled reports whether the two system titles are in use.
+func (c *Config) titled() bool { return c.keyed() || c.Mechanism == apdu.MechanismHLSSHA256 }
 
 // ciphered reports whether services are protected.
 func (c *Config) ciphered() bool { return c.Policy != security.PolicyNone }
@@ -153,7 +169,7 @@ func (c *Config) checkKeys() error {
 		return errors.New("want a session key of its own or that of a broadcast, not both")
 	case c.Broadcast != nil && c.Mechanism != apdu.MechanismHLSGMAC:
 		return errors.New("a broadcast key is handed to an authenticated meter alone")
-	case !c.keyed():
+	case !c.titled():
 		return nil
 	case c.Title.IsZero():
 		return errors.New("own system title: want one")
@@ -161,6 +177,9 @@ func (c *Config) checkKeys() error {
 		return fmt.Errorf("own system title %s is the meter's", c.Title)
 	case c.Rand == nil:
 		return errors.New("no source of randomness")
+	}
+	if !c.keyed() {
+		return nil
 	}
 	return c.Global.Check()
 }
@@ -175,9 +194,19 @@ func (c *Config) checkStrict() error {
 		return errors.New("strict: want hls-gmac and everything authenticated and encrypted")
 	case !c.Dedicated && c.Broadcast == nil:
 		return errors.New("strict: want a session key")
+	case c.EncryptedOnly:
+		return errors.New("strict: encrypted only proves nothing")
 	}
 	return nil
 }
+
+// acceptance is what answers and notifications have to be.
+func (c *Config) acceptance() security.Acceptance {
+	return security.Acceptance{Policy: c.Policy, EncryptedOnly: c.EncryptedOnly && c.ciphered()}
+}
+
+// proof is what the messages have to be that open and close an association.
+func (c *Config) proof() security.Acceptance { return security.Acceptance{Policy: c.Policy} }
 
 // control is the protection of what the client sends.
 func (c *Config) control() security.Control {
@@ -186,29 +215,3 @@ func (c *Config) control() security.Control {
 	}
 	return security.AuthenticatedEncrypted
 }
-
-// Password is a secret of low level security. It prints nothing of itself.
-type Password struct {
-	reveal func() string
-}
-
-// NewPassword keeps b.
-func NewPassword(b []byte) Password {
-	s := string(b)
-	return Password{reveal: func() string { return s }}
-}
-
-// IsZero reports whether there is none.
-func (p Password) IsZero() bool { return p.reveal == nil }
-
-// String says what it is.
-func (p Password) String() string { return "password" }
-
-// Format prints String for every verb.
-func (p Password) Format(f fmt.State, _ rune) { _, _ = io.WriteString(f, p.String()) }
-
-// LogValue logs String.
-func (p Password) LogValue() slog.Value { return slog.StringValue(p.String()) }
-
-// MarshalText refuses.
-func (p Password) MarshalText() ([]byte, error) { return nil, key.ErrRedacted }

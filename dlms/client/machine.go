@@ -27,8 +27,9 @@ func (s state) String() string {
 }
 
 // Machine is the client's end of one association without input and output: the caller carries the bytes. Open, Get,
-// Set, Action and Release each start an operation and return the APDU to send; [Machine.Receive] takes what came
-// back. One operation runs at a time. It is not safe for concurrent use.
+// GetList, Set, SetList, Action, ActionList and Release each start an operation and return the APDU to send;
+// [Machine.Receive] takes what came back. What is to be sent is valid until the machine gives something else to send.
+// One operation runs at a time. It is not safe for concurrent use.
 type Machine struct {
 	cfg   Config
 	state state
@@ -36,7 +37,9 @@ type Machine struct {
 
 	peer      dlms.SystemTitle
 	challenge []byte // ours, sent in the AARQ
+	theirs    []byte // the meter's, in the AARE
 	received  dlms.InvocationCounter
+	forgeable bool // the last operation had an answer that was not authenticated
 
 	global, session channel
 	services        form
@@ -45,8 +48,14 @@ type Machine struct {
 	maxSend     int
 	invokeID    uint8
 
-	value  dlms.Data
-	values []apdu.GetResult
+	value    dlms.Data
+	values   []apdu.GetResult
+	results  []dlms.DataAccessResult
+	outcomes []apdu.ActionOutcome
+
+	out  []byte // what is sent: room for a header, and an APDU
+	part []byte // what is sent: a general block
+	in   []byte // what has come, in clear; given away with a value that lies in it
 }
 
 // NewMachine checks cfg and returns a machine for one association. Errors match ErrConfig.
@@ -66,12 +75,16 @@ func NewMachine(cfg Config) (*Machine, error) {
 
 // Receive takes an answer. There are four outcomes:
 //
-//   - done and no error: the operation is complete; its result is in Value or Values.
+//   - done and no error: the operation is complete; its result is in Value, Values, Results or Outcomes.
 //   - done and an error: the operation failed. The association is still there if Established says so.
 //   - not done and no error: next is to be sent, or when it is nil, the next answer waited for: what came was none,
 //     a notification or a late answer to an operation that was given up.
 //   - not done and an error: what came does not verify, and nothing has moved. The answer may still come.
 func (m *Machine) Receive(answer []byte) (next []byte, done bool, err error) {
+	if tag, err := apdu.TagOf(answer); err == nil && m.unasked(tag) {
+		m.notify(tag, answer)
+		return nil, false, nil
+	}
 	if !m.op.running() {
 		return nil, false, refuse("%w: nothing was asked", ErrState)
 	}
@@ -90,8 +103,11 @@ func (m *Machine) Receive(answer []byte) (next []byte, done bool, err error) {
 
 func (m *Machine) receive(answer []byte) ([]byte, bool, error) {
 	if tag, err := apdu.TagOf(answer); err == nil {
-		if isNotification(tag) || m.late(tag) {
+		if m.late(tag) {
 			return nil, false, nil
+		}
+		if tag == apdu.TagGeneralBlockTransfer && m.state == stateOpen {
+			return m.receivePart(answer)
 		}
 		if err := m.refused(tag, answer); err != nil {
 			return nil, false, err
@@ -106,15 +122,6 @@ func (m *Machine) receive(answer []byte) ([]byte, bool, error) {
 		return nil, true, m.receiveRLRE(answer)
 	}
 	return m.receiveService(answer)
-}
-
-// isNotification reports whether an APDU comes unasked.
-func isNotification(tag apdu.Tag) bool {
-	switch tag {
-	case apdu.TagDataNotification, apdu.TagEventNotification, apdu.TagGloEventNotification, apdu.TagDedEventNotification:
-		return true
-	}
-	return false
 }
 
 // late reports whether an APDU can only be the answer to something that was given up: to a service before the
@@ -165,7 +172,7 @@ func (m *Machine) Abandon() {
 }
 
 func (m *Machine) close() {
-	m.state, m.session, m.global, m.challenge = stateClosed, channel{}, channel{}, nil
+	m.state, m.session, m.global, m.challenge, m.theirs = stateClosed, channel{}, channel{}, nil, nil
 }
 
 // Established reports whether the association is open.
@@ -176,6 +183,16 @@ func (m *Machine) Value() dlms.Data { return m.value }
 
 // Values returns the results of the last GetList, one for each attribute.
 func (m *Machine) Values() []apdu.GetResult { return m.values }
+
+// Results returns the results of the last SetList, one for each attribute.
+func (m *Machine) Results() []dlms.DataAccessResult { return m.results }
+
+// Outcomes returns the outcomes of the last ActionList, one for each method.
+func (m *Machine) Outcomes() []apdu.ActionOutcome { return m.outcomes }
+
+// Authenticated reports whether every answer to the last operation had an authentication tag that verified. It is
+// false where nothing is ciphered, and may be with Config.EncryptedOnly.
+func (m *Machine) Authenticated() bool { return m.cfg.ciphered() && !m.forgeable }
 
 // PeerTitle returns the meter's system title, zero when it did not say.
 func (m *Machine) PeerTitle() dlms.SystemTitle { return m.peer }
@@ -194,7 +211,7 @@ func (m *Machine) start(want state) error {
 	case m.state != want:
 		return fmt.Errorf("%w: the association is %s", ErrState, m.state)
 	}
-	m.value, m.values = dlms.Data{}, nil
+	m.value, m.values, m.results, m.outcomes, m.forgeable = dlms.Data{}, nil, nil, nil, false
 	return nil
 }
 

@@ -44,14 +44,38 @@ func refuse(format string, args ...any) error { return refusal{fmt.Errorf(format
 
 func isRefusal(err error) bool { return errors.As(err, new(refusal)) }
 
-// seal returns plain in the form f, spending one counter.
-func (m *Machine) seal(plain []byte, f form) ([]byte, error) {
+// firstRoom is the size that the buffer for what is sent begins with, in bytes.
+const firstRoom = 256
+
+// room returns where an APDU to be sent is appended: behind the place for the header of its protection.
+func (m *Machine) room() []byte {
+	if cap(m.out) < security.Reserve {
+		m.out = make([]byte, security.Reserve, firstRoom)
+	}
+	return m.out[:security.Reserve]
+}
+
+// seal returns the APDU that was appended to room in the form f, in the same memory, spending one counter.
+func (m *Machine) seal(b []byte, f form) ([]byte, error) {
+	m.out = b
+	plain := b[security.Reserve:]
 	if !f.ciphered {
 		return plain, nil
 	}
-	return sealAs(nil, plain, f, m.channel(f), m.cfg.control(), m.cfg.Title)
+	tag, err := outerTag(apdu.Tag(plain[0]), f)
+	if err != nil {
+		return nil, err
+	}
+	ch := m.channel(f)
+	ic, err := ch.send.Next()
+	if err != nil {
+		return nil, err
+	}
+	m.out = slices.Grow(b, security.TagSize)
+	return ch.cipher.SealInPlace(m.out, security.Envelope{Tag: tag, Control: m.cfg.control(), Title: m.cfg.Title, Counter: ic})
 }
 
+// sealAs appends plain in the form f to dst, spending one counter.
 func sealAs(dst, plain []byte, f form, ch channel, ctl security.Control, title dlms.SystemTitle) ([]byte, error) {
 	tag, err := outerTag(apdu.Tag(plain[0]), f)
 	if err != nil {
@@ -76,36 +100,53 @@ func sealAs(dst, plain []byte, f form, ch channel, ctl security.Control, title d
 
 // outerTag is the tag of the form f of a plain APDU.
 func outerTag(plain apdu.Tag, f form) (apdu.Tag, error) {
-	switch {
-	case !f.ciphered:
-		return plain, nil
-	case f.general && f.dedicated:
-		return apdu.TagGeneralDed, nil
-	case f.general:
-		return apdu.TagGeneralGlo, nil
-	}
-	tag, ok := apdu.CipheredTag(plain, f.dedicated)
+	tag, ok := formTag(plain, f)
 	if !ok {
 		return 0, fmt.Errorf("%w: %s has no ciphered form", ErrState, plain)
 	}
 	return tag, nil
 }
 
-// open verifies b, which must be an APDU with one of the tags in want in the form f, and returns that APDU in memory
-// of its own. What does not verify is a refusal. Only after that do counters move, and only then is the content
+func formTag(plain apdu.Tag, f form) (tag apdu.Tag, ok bool) {
+	switch {
+	case !f.ciphered:
+		return plain, true
+	case f.general && f.dedicated:
+		return apdu.TagGeneralDed, true
+	case f.general:
+		return apdu.TagGeneralGlo, true
+	}
+	return apdu.CipheredTag(plain, f.dedicated)
+}
+
+// buffer returns room for n bytes that have come, in clear. It is used again for the next APDU, unless keep is
+// called.
+func (m *Machine) buffer(n int) []byte {
+	if cap(m.in) < n {
+		m.in = make([]byte, 0, n)
+	}
+	return m.in[:0]
+}
+
+// keep gives the buffer away to a value that lies in it.
+func (m *Machine) keep() { m.in = nil }
+
+// open verifies b, which must be an APDU with one of the tags in want in the form f, and returns that APDU in the
+// machine's buffer. What does not verify is a refusal. Only after that do counters move, and only then is the content
 // looked at.
-func (m *Machine) open(b []byte, f form, want ...apdu.Tag) ([]byte, error) {
+func (m *Machine) open(b []byte, f form, accept security.Acceptance, want ...apdu.Tag) ([]byte, error) {
 	if !f.ciphered {
 		if !tagIn(b, want) {
 			return nil, fmt.Errorf("%w: %s", ErrAnswer, describe(b))
 		}
-		return slices.Clone(b), nil
+		m.in = append(m.buffer(len(b)), b...)
+		return m.in, nil
 	}
 	c, err := m.takeApart(b, f, want)
 	if err != nil {
 		return nil, err
 	}
-	plain, err := m.verify(c, m.channel(f))
+	plain, err := m.verify(c, m.channel(f), accept)
 	if err != nil {
 		return nil, err
 	}
@@ -117,15 +158,18 @@ func (m *Machine) open(b []byte, f form, want ...apdu.Tag) ([]byte, error) {
 }
 
 // verify checks protection, counter and tag, and then moves the floor.
-func (m *Machine) verify(c apdu.Ciphered, ch channel) ([]byte, error) {
+func (m *Machine) verify(c apdu.Ciphered, ch channel, accept security.Acceptance) ([]byte, error) {
 	ctl := security.Control(c.Control)
-	if err := m.cfg.Policy.Check(ctl); err != nil {
+	if err := accept.Check(ctl); err != nil {
 		return nil, refuse("%s: %w", c.Tag, err)
+	}
+	if ctl.EncryptedOnly() {
+		return m.decipher(c, ch)
 	}
 	if err := ch.floor.Check(m.peer, c.Counter); err != nil {
 		return nil, refuse("%s: %w", c.Tag, err)
 	}
-	plain, err := ch.cipher.Open(nil, ctl, m.peer, c.Counter, c.Content)
+	plain, err := ch.cipher.Open(m.buffer(len(c.Content)), ctl, m.peer, c.Counter, c.Content)
 	if err != nil {
 		return nil, refuse("%s: %w", c.Tag, err)
 	}
@@ -133,6 +177,16 @@ func (m *Machine) verify(c apdu.Ciphered, ch channel) ([]byte, error) {
 		return nil, fmt.Errorf("client: %s: %w", c.Tag, err)
 	}
 	m.received = c.Counter
+	return plain, nil
+}
+
+// decipher takes what is encrypted and not authenticated. Its counter may be anybody's: the floor stays.
+func (m *Machine) decipher(c apdu.Ciphered, ch channel) ([]byte, error) {
+	plain, err := ch.cipher.OpenUnauthenticated(m.buffer(len(c.Content)), security.Control(c.Control), m.peer, c.Counter, c.Content)
+	if err != nil || len(plain) == 0 {
+		return nil, refuse("%s: %w: nothing inside", c.Tag, ErrAnswer)
+	}
+	m.forgeable = true
 	return plain, nil
 }
 
@@ -167,13 +221,12 @@ func parse(b []byte, f form) (apdu.Ciphered, dlms.SystemTitle, error) {
 
 // matches reports whether outer is the tag of the form f of plain.
 func matches(outer apdu.Tag, plain byte, f form) bool {
-	tag, err := outerTag(apdu.Tag(plain), f)
-	return err == nil && tag == outer
+	tag, ok := formTag(apdu.Tag(plain), f)
+	return ok && tag == outer
 }
 
 func tagIn(b []byte, want []apdu.Tag) bool {
-	got, err := apdu.TagOf(b)
-	return err == nil && slices.Contains(want, got)
+	return len(b) > 0 && slices.Contains(want, apdu.Tag(b[0]))
 }
 
 // describe names an APDU by its tag.

@@ -46,7 +46,7 @@ func (m *Machine) receiveRLRE(b []byte) error {
 	case e.UserInformation == nil && m.cfg.Strict:
 		err = refuse("%w: rlre", ErrUnprotected)
 	case e.UserInformation != nil:
-		_, err = m.open(e.UserInformation, m.initiateForm(), apdu.TagInitiateResponse)
+		_, err = m.open(e.UserInformation, m.initiateForm(), m.cfg.proof(), apdu.TagInitiateResponse)
 	}
 	if err != nil {
 		return err

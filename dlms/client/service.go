@@ -6,6 +6,7 @@ import (
 
 	"github.com/meterseal/meterseal/dlms"
 	"github.com/meterseal/meterseal/dlms/apdu"
+	"github.com/meterseal/meterseal/dlms/security"
 )
 
 // opKind is what an operation is.
@@ -17,7 +18,9 @@ const (
 	opGet
 	opGetList
 	opSet
+	opSetList
 	opAction
+	opActionList
 	opRelease
 )
 
@@ -25,7 +28,7 @@ const (
 type operation struct {
 	kind opKind
 	id   apdu.InvokeID
-	list int // attributes asked for by opGetList
+	list int // attributes or methods in a request with list
 
 	upload []byte // what of the value is still to be sent
 	sent   uint32 // number of the last block sent
@@ -33,6 +36,8 @@ type operation struct {
 
 	download []byte // what has come so far
 	got      uint32 // number of the last block received
+
+	transfer transfer
 }
 
 func (o *operation) running() bool { return o.kind != opNone }
@@ -56,13 +61,10 @@ func (m *Machine) begin(kind opKind) error {
 	return nil
 }
 
-// first ends the start of a service: request is sealed, or the operation is off.
+// first ends the start of a service: the request that was appended to room is sealed, or the operation is off.
 func (m *Machine) first(request []byte, err error) ([]byte, error) {
 	if err == nil {
-		err = m.fits(request)
-	}
-	if err == nil {
-		request, err = m.seal(request, m.services)
+		request, err = m.dispatch(request)
 	}
 	if err != nil {
 		m.fail()
@@ -71,9 +73,22 @@ func (m *Machine) first(request []byte, err error) ([]byte, error) {
 	return request, nil
 }
 
-// fits reports whether the meter takes a request of this length, protected.
-func (m *Machine) fits(plain []byte) error {
-	if n := len(plain) + m.services.overhead(); m.maxSend > 0 && n > m.maxSend {
+// dispatch seals a request that was appended to room, and cuts it where the meter takes it in general blocks alone.
+func (m *Machine) dispatch(request []byte) ([]byte, error) {
+	long := m.fits(request)
+	if long != nil && !m.gbt() {
+		return nil, long
+	}
+	sealed, err := m.seal(request, m.services)
+	if err != nil || long == nil {
+		return sealed, err
+	}
+	return m.firstPart(sealed)
+}
+
+// fits reports whether the meter takes a request that was appended to room, protected.
+func (m *Machine) fits(request []byte) error {
+	if n := len(request) - security.Reserve + m.services.overhead(); m.maxSend > 0 && n > m.maxSend {
 		return fmt.Errorf("%w: want at most %d bytes, got %d", ErrTooLong, m.maxSend, n)
 	}
 	return nil
@@ -85,7 +100,7 @@ func (m *Machine) Get(a apdu.Attribute) ([]byte, error) {
 		return nil, err
 	}
 	q := apdu.GetRequest{Kind: apdu.GetRequestNormal, ID: m.op.id, Attribute: a}
-	return m.first(q.AppendBinary(nil))
+	return m.first(q.AppendBinary(m.room()))
 }
 
 // GetList reads several attributes in one exchange (GB 9.3.6, with-list).
@@ -98,7 +113,7 @@ func (m *Machine) GetList(list []apdu.Attribute) ([]byte, error) {
 	}
 	m.op.list = len(list)
 	q := apdu.GetRequest{Kind: apdu.GetRequestWithList, ID: m.op.id, List: list}
-	return m.first(q.AppendBinary(nil))
+	return m.first(q.AppendBinary(m.room()))
 }
 
 // Set writes an attribute, in blocks if it is too long for one APDU (GB 9.3.7).
@@ -107,15 +122,12 @@ func (m *Machine) Set(a apdu.Attribute, value dlms.Data) ([]byte, error) {
 		return nil, err
 	}
 	q := apdu.SetRequest{Kind: apdu.SetRequestNormal, ID: m.op.id, Attribute: a, Value: value}
-	plain, err := q.AppendBinary(nil)
+	plain, err := q.AppendBinary(m.room())
 	if err != nil || m.fits(plain) == nil || !m.conformance.Has(apdu.ConformanceBlockTransferSet) {
 		return m.first(plain, err)
 	}
 	q = apdu.SetRequest{Kind: apdu.SetRequestFirstBlock, ID: m.op.id, Attribute: a}
-	return m.first(m.firstBlock(value, func(b apdu.Block) ([]byte, error) {
-		q.Block = b
-		return q.AppendBinary(nil)
-	}))
+	return m.first(m.firstSetBlock(q, func() ([]byte, error) { return value.AppendBinary(nil) }))
 }
 
 // Action invokes a method (GB 9.3.8). A null arg sends no parameters.
@@ -125,31 +137,38 @@ func (m *Machine) Action(ref dlms.MethodRef, arg dlms.Data) ([]byte, error) {
 	}
 	q := apdu.ActionRequest{Kind: apdu.ActionRequestNormal, ID: m.op.id, Method: ref}
 	q.HasParameters, q.Parameters = !arg.IsNull(), arg
-	plain, err := q.AppendBinary(nil)
+	plain, err := q.AppendBinary(m.room())
 	if err != nil || m.fits(plain) == nil || !m.conformance.Has(apdu.ConformanceBlockTransferAction) {
 		return m.first(plain, err)
 	}
 	q = apdu.ActionRequest{Kind: apdu.ActionRequestFirstBlock, ID: m.op.id, Method: ref}
-	return m.first(m.firstBlock(arg, func(b apdu.Block) ([]byte, error) {
-		q.Block = b
-		return q.AppendBinary(nil)
-	}))
+	return m.first(m.firstActionBlock(q, func() ([]byte, error) { return arg.AppendBinary(nil) }))
 }
 
 // receiveService takes the answer to a service, protected as the request was.
 func (m *Machine) receiveService(b []byte) ([]byte, bool, error) {
-	want := []apdu.Tag{m.op.kind.response(), apdu.TagConfirmedServiceError}
-	if m.services.general {
-		want = append(want, apdu.TagEventNotification, apdu.TagDataNotification, apdu.TagExceptionResponse)
+	want := [...]apdu.Tag{
+		m.op.kind.response(), apdu.TagConfirmedServiceError,
+		apdu.TagEventNotification, apdu.TagDataNotification, apdu.TagExceptionResponse, // in a general form alone
 	}
-	plain, err := m.open(b, m.services, want...)
+	n := 2
+	if m.services.general {
+		n = len(want)
+	}
+	before := m.forgeable
+	m.forgeable = false
+	plain, err := m.open(b, m.services, m.cfg.acceptance(), want[:n]...)
 	if err != nil {
+		m.forgeable = before
 		return nil, false, err
 	}
 	tag := apdu.Tag(plain[0])
 	if isNotification(tag) {
+		m.tell(plain, m.cfg.ciphered() && !m.forgeable)
+		m.forgeable = before
 		return nil, false, nil
 	}
+	m.forgeable = m.forgeable || before
 	if err := m.refused(tag, plain); err != nil {
 		return nil, false, authentic(err)
 	}
@@ -157,7 +176,8 @@ func (m *Machine) receiveService(b []byte) ([]byte, bool, error) {
 	if err != nil || next == nil {
 		return nil, done, err
 	}
-	next, err = m.seal(next, m.services)
+	m.op.transfer = transfer{}
+	next, err = m.dispatch(next)
 	return next, false, err
 }
 
@@ -171,9 +191,9 @@ func authentic(err error) error {
 
 func (k opKind) response() apdu.Tag {
 	switch k {
-	case opSet:
+	case opSet, opSetList:
 		return apdu.TagSetResponse
-	case opAction:
+	case opAction, opActionList:
 		return apdu.TagActionResponse
 	default:
 		return apdu.TagGetResponse
@@ -236,6 +256,9 @@ func (m *Machine) finish(r apdu.GetResult) error {
 		return r.Result
 	}
 	m.value = r.Data
+	if r.Data.Bytes() != nil || r.Data.Elements() != nil {
+		m.keep()
+	}
 	return nil
 }
 
@@ -244,8 +267,12 @@ func (m *Machine) finishList(list []apdu.GetResult) error {
 		return fmt.Errorf("%w: want %d results, got %d", ErrAnswer, m.op.list, len(list))
 	}
 	m.values = list
+	m.keep()
 	return nil
 }
+
+// isList reports whether the operation has a list of results.
+func (k opKind) isList() bool { return k == opGetList || k == opSetList || k == opActionList }
 
 func (m *Machine) receiveSet(plain []byte) ([]byte, bool, error) {
 	p, err := apdu.ParseSetResponse(plain)
@@ -253,7 +280,12 @@ func (m *Machine) receiveSet(plain []byte) ([]byte, bool, error) {
 		return nil, false, err
 	}
 	switch p.Kind {
+	case apdu.SetResponseWithList, apdu.SetResponseLastBlockWithList:
+		return nil, true, m.finishSetList(p)
 	case apdu.SetResponseNormal:
+		if p.Result == dlms.DataAccessSuccess && m.op.kind.isList() {
+			return nil, false, fmt.Errorf("%w: one result for a list", ErrAnswer)
+		}
 		if p.Result == dlms.DataAccessSuccess && m.op.sent > 0 {
 			return nil, false, fmt.Errorf("%w: success in the middle of a long set", ErrAnswer)
 		}
@@ -261,7 +293,7 @@ func (m *Machine) receiveSet(plain []byte) ([]byte, bool, error) {
 	case apdu.SetResponseBlock:
 		return m.nextBlock(p.Block)
 	case apdu.SetResponseLastBlock:
-		if p.Result == dlms.DataAccessSuccess && (p.Block != m.op.sent || len(m.op.upload) > 0) {
+		if p.Result == dlms.DataAccessSuccess && (m.op.kind.isList() || p.Block != m.op.sent || len(m.op.upload) > 0) {
 			return nil, false, fmt.Errorf("%w: success after block %d, sent %d", ErrAnswer, p.Block, m.op.sent)
 		}
 		return nil, true, outcome(p.Result)
@@ -282,7 +314,12 @@ func (m *Machine) receiveAction(plain []byte) ([]byte, bool, error) {
 		return nil, false, err
 	}
 	switch p.Kind {
+	case apdu.ActionResponseWithList:
+		return nil, true, m.finishActionList(p.List)
 	case apdu.ActionResponseNormal:
+		if p.Outcome.Result == dlms.ActionSuccess && m.op.kind.isList() {
+			return nil, false, fmt.Errorf("%w: one outcome for a list", ErrAnswer)
+		}
 		if p.Outcome.Result == dlms.ActionSuccess && len(m.op.upload) > 0 {
 			return nil, false, fmt.Errorf("%w: success in the middle of a long action", ErrAnswer)
 		}

@@ -293,7 +293,7 @@ func TestGenericFormsOfCiphering(t *testing.T) {
 		"gmac without ciphering": {func(c *Config) { c.Policy = security.PolicyNone }, apdu.TagGetRequest},
 		"ciphering without hls":  {func(c *Config) { c.Mechanism = apdu.MechanismLowest }, apdu.TagGloGetRequest},
 		"ciphering with lls": {func(c *Config) {
-			c.Mechanism, c.Password = apdu.MechanismLLS, NewPassword([]byte("12345678"))
+			c.Mechanism, c.Secret = apdu.MechanismLLS, must(key.NewSecret([]byte("12345678")))
 		}, apdu.TagGloGetRequest},
 		"an unknown title": {func(c *Config) { c.PeerTitle = dlms.SystemTitle{} }, apdu.TagGloGetRequest},
 	} {
@@ -348,7 +348,7 @@ func TestPublicAndPasswordClientsUseNoKey(t *testing.T) {
 	if q := must(apdu.ParseAARQ(w.sent[0])); q.Authentication || q.Context != apdu.ContextLN {
 		t.Errorf("aarq of the public client: %s", q)
 	}
-	_, w = m.associated(Config{Mechanism: apdu.MechanismLLS, Password: NewPassword([]byte("open sesame"))})
+	_, w = m.associated(Config{Mechanism: apdu.MechanismLLS, Secret: must(key.NewSecret([]byte("open sesame")))})
 	if q := must(apdu.ParseAARQ(w.sent[0])); string(q.AuthenticationValue) != "open sesame" || q.Mechanism != apdu.MechanismLLS {
 		t.Errorf("aarq with password: %s", q)
 	}
