@@ -111,7 +111,9 @@ func (x *expansion) value(of *wire.Reader) Data {
 		}
 		return d
 	default:
-		return readScalar(&x.contents, tag)
+		var d Data
+		readScalar(&x.contents, tag, &d)
+		return d
 	}
 }
 

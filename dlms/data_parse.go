@@ -22,14 +22,26 @@ func ParseData(b []byte) (d Data, rest []byte, err error) {
 
 // ReadData reads one value with r; an error stays in r. It serves the packages below this one, the only ones that
 // can name the reader's type.
-func ReadData(r *wire.Reader) Data {
-	if tag, ok := r.Peek(); ok && Tag(tag) != TagArray && Tag(tag) != TagStructure {
-		d := readScalar(r, Tag(r.Uint8()))
-		if r.Err() != nil {
-			return Data{}
-		}
-		return d
+func ReadData(r *wire.Reader) (d Data) {
+	ReadDataInto(r, &d)
+	return d
+}
+
+// ReadDataInto is ReadData into d, which is null-data before and after an error.
+func ReadDataInto(r *wire.Reader, d *Data) {
+	tag, _ := r.Peek()
+	if Tag(tag) == TagArray || Tag(tag) == TagStructure {
+		*d = readLists(r)
+		return
 	}
+	readScalar(r, Tag(r.Uint8()), d)
+	if r.Err() != nil {
+		*d = Data{}
+	}
+}
+
+// readLists reads an array or structure with all that is in it.
+func readLists(r *wire.Reader) Data {
 	ahead := *r
 	count := 0
 	scanData(&ahead, 0, &count)
@@ -38,14 +50,17 @@ func ReadData(r *wire.Reader) Data {
 		return Data{}
 	}
 	slab := make([]Data, count)
-	return readList(r, &slab)
+	var d Data
+	readList(r, &slab, &d)
+	return d
 }
 
 // scanData walks over one value and counts the elements of its lists.
 func scanData(r *wire.Reader, depth int, count *int) {
 	tag := Tag(r.Uint8())
 	if tag != TagArray && tag != TagStructure {
-		readScalar(r, tag)
+		var d Data
+		readScalar(r, tag, &d)
 		return
 	}
 	if depth == MaxDataDepth {
@@ -59,52 +74,61 @@ func scanData(r *wire.Reader, depth int, count *int) {
 }
 
 // readList reads a value that scanData accepted, taking the place of its elements from slab.
-func readList(r *wire.Reader, slab *[]Data) Data {
+func readList(r *wire.Reader, slab *[]Data, d *Data) {
 	tag := Tag(r.Uint8())
 	if tag != TagArray && tag != TagStructure {
-		return readScalar(r, tag)
+		readScalar(r, tag, d)
+		return
 	}
 	n := r.Count(1)
 	list := (*slab)[:n:n]
 	*slab = (*slab)[n:]
 	for i := range list {
-		list[i] = readList(r, slab)
+		readList(r, slab, &list[i])
 	}
-	return Data{tag: tag, list: list}
+	d.tag, d.list = tag, list
 }
 
-// readScalar reads the content of everything but arrays and structures.
-func readScalar(r *wire.Reader, tag Tag) Data {
+// readScalar reads the content of everything but arrays and structures into d, which is null-data before.
+func readScalar(r *wire.Reader, tag Tag, d *Data) {
+	d.tag = tag
+	switch tag {
+	case TagOctetString, TagVisibleString, TagUTF8String:
+		d.b = r.OctetString()
+	case TagBool, TagUint8, TagEnum:
+		d.n = uint64(r.Uint8())
+	case TagInt8, TagBCD:
+		d.n = uint64(int64(int8(r.Uint8())))
+	case TagInt16:
+		d.n = uint64(int64(int16(r.Uint16())))
+	case TagUint16:
+		d.n = uint64(r.Uint16())
+	case TagInt32:
+		d.n = uint64(int64(int32(r.Uint32())))
+	case TagUint32, TagFloat32:
+		d.n = uint64(r.Uint32())
+	case TagInt64, TagUint64, TagFloat64:
+		d.n = r.Uint64()
+	default:
+		readRare(r, tag, d)
+	}
+}
+
+// readRare reads the content of the types that are left.
+func readRare(r *wire.Reader, tag Tag, d *Data) {
 	switch tag {
 	case TagNull, TagDontCare:
-		return Data{tag: tag}
-	case TagBool, TagUint8, TagEnum:
-		return Data{tag: tag, n: uint64(r.Uint8())}
-	case TagInt8, TagBCD:
-		return Data{tag: tag, n: uint64(int64(int8(r.Uint8())))}
-	case TagInt16:
-		return Data{tag: tag, n: uint64(int64(int16(r.Uint16())))}
-	case TagUint16:
-		return Data{tag: tag, n: uint64(r.Uint16())}
-	case TagInt32:
-		return Data{tag: tag, n: uint64(int64(int32(r.Uint32())))}
-	case TagUint32, TagFloat32:
-		return Data{tag: tag, n: uint64(r.Uint32())}
-	case TagInt64, TagUint64, TagFloat64:
-		return Data{tag: tag, n: r.Uint64()}
-	case TagOctetString, TagVisibleString, TagUTF8String:
-		return Data{tag: tag, b: r.OctetString()}
 	case TagDateTime, TagDate, TagTime:
-		return Data{tag: tag, b: r.Bytes(tag.fixedSize())}
+		d.b = r.Bytes(tag.fixedSize())
 	case TagBitString:
-		return readBitString(r)
+		*d = readBitString(r)
 	case TagCompactArray:
-		return readCompactArray(r)
+		*d = readCompactArray(r)
+	default:
+		if r.Err() == nil {
+			r.Fail(fmt.Errorf("%w: tag %d", ErrDataTag, uint8(tag)))
+		}
 	}
-	if r.Err() == nil {
-		r.Fail(fmt.Errorf("%w: tag %d", ErrDataTag, uint8(tag)))
-	}
-	return Data{}
 }
 
 // readBitString reads a number of bits and as many bytes as hold them. Unused bits of the last byte are kept as

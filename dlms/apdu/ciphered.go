@@ -48,19 +48,23 @@ func (t Tag) IsCiphered() bool {
 }
 
 // ParseCiphered parses a protected APDU with a tag of its own service.
-func ParseCiphered(b []byte) (Ciphered, error) {
+func ParseCiphered(b []byte) (c Ciphered, err error) {
 	r := wire.NewReader(b)
-	c := readCiphered(&r)
+	c.read(&r)
 	if err := r.Done(); err != nil {
 		return Ciphered{}, fmt.Errorf("parse ciphered apdu: %w", err)
 	}
 	return c, nil
 }
 
-func readCiphered(r *wire.Reader) Ciphered {
-	c := Ciphered{Tag: readCipheredTag(r, Tag.IsCiphered)}
-	readProtected(r, &c)
-	return c
+// read reads the APDU into c, which is zero before.
+func (c *Ciphered) read(r *wire.Reader) {
+	b, more := r.Peek()
+	if c.Tag = Tag(b); more && !c.Tag.IsCiphered() {
+		notCiphered(r, c.Tag)
+	}
+	r.Uint8()
+	readProtected(r, c)
 }
 
 // ParseGeneralCiphered parses general-glo-ciphering and general-ded-ciphering.
@@ -75,36 +79,42 @@ func ParseGeneralCiphered(b []byte) (GeneralCiphered, error) {
 
 func readGeneralCiphered(r *wire.Reader) GeneralCiphered {
 	var g GeneralCiphered
-	g.Tag = readCipheredTag(r, Tag.IsGeneral)
+	b, more := r.Peek()
+	if g.Tag = Tag(b); more && !g.Tag.IsGeneral() {
+		notCiphered(r, g.Tag)
+	}
+	r.Uint8()
 	g.Title = readOptionalTitle(r.In("system title"))
 	readProtected(r, &g.Ciphered)
 	return g
 }
 
-// readCipheredTag reads a tag of which ok is true, and says of every other what it is.
-func readCipheredTag(r *wire.Reader, ok func(Tag) bool) Tag {
-	b, more := r.Peek()
-	tag := Tag(b)
-	switch {
-	case !more || ok(tag):
-	case tag == TagGeneralSigning:
+// notCiphered says of a tag that is not one of those wanted what it is.
+func notCiphered(r *wire.Reader, tag Tag) {
+	if tag == TagGeneralSigning {
 		r.Fail(fmt.Errorf("%w: %s, which needs security suite 1 or 2", ErrUnsupported, tag))
-	default:
-		r.Fail(fmt.Errorf("%w: got %s", ErrTag, tag))
 	}
-	return Tag(r.Uint8())
+	r.Fail(fmt.Errorf("%w: got %s", ErrTag, tag))
 }
 
 // readProtected reads length, security header and content.
 func readProtected(r *wire.Reader, c *Ciphered) {
 	n := r.In("ciphered content").Length()
-	if r.Err() == nil && n < headerSize {
-		r.Fail(fmt.Errorf("%w: want at least the %d bytes of the security header, got %d", ErrLength, headerSize, n))
+	if n < headerSize {
+		noHeader(r, n)
+		return
 	}
-	body := wire.NewReader(r.Bytes(n))
-	c.Control = body.Uint8()
-	c.Counter = dlms.InvocationCounter(body.Uint32())
-	c.Content = body.Rest()
+	if n > r.Len() { // before anything of the header is read
+		r.Bytes(n)
+		return
+	}
+	c.Control = r.Uint8()
+	c.Counter = dlms.InvocationCounter(r.Uint32())
+	c.Content = r.Bytes(n - headerSize)
+}
+
+func noHeader(r *wire.Reader, n int) {
+	r.Fail(fmt.Errorf("%w: want at least the %d bytes of the security header, got %d", ErrLength, headerSize, n))
 }
 
 // readOptionalTitle reads a system title of eight bytes, or of none.

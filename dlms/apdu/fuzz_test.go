@@ -54,12 +54,20 @@ func FuzzParseConfirmedServiceError(f *testing.F) {
 }
 
 func FuzzParseExceptionResponse(f *testing.F) { fuzz(f, ParseExceptionResponse, readExceptionResponse) }
-func FuzzParseCiphered(f *testing.F)          { fuzz(f, ParseCiphered, readCiphered) }
-func FuzzParseGeneralCiphered(f *testing.F)   { fuzz(f, ParseGeneralCiphered, readGeneralCiphered) }
-func FuzzParseGeneralCiphering(f *testing.F)  { fuzz(f, ParseGeneralCiphering, readGeneralCiphering) }
-func FuzzParseBlockTransfer(f *testing.F)     { fuzz(f, ParseBlockTransfer, readBlockTransfer) }
-func FuzzParseGetRequest(f *testing.F)        { fuzz(f, ParseGetRequest, readGetRequest) }
-func FuzzParseGetResponse(f *testing.F)       { fuzz(f, ParseGetResponse, readGetResponse) }
+
+func FuzzParseCiphered(f *testing.F) {
+	fuzz(f, ParseCiphered, func(r *wire.Reader) (c Ciphered) { c.read(r); return c })
+}
+func FuzzParseGeneralCiphered(f *testing.F)  { fuzz(f, ParseGeneralCiphered, readGeneralCiphered) }
+func FuzzParseGeneralCiphering(f *testing.F) { fuzz(f, ParseGeneralCiphering, readGeneralCiphering) }
+func FuzzParseBlockTransfer(f *testing.F)    { fuzz(f, ParseBlockTransfer, readBlockTransfer) }
+func FuzzParseGetRequest(f *testing.F) {
+	fuzz(f, ParseGetRequest, func(r *wire.Reader) (q GetRequest) { q.read(r); return q })
+}
+
+func FuzzParseGetResponse(f *testing.F) {
+	fuzz(f, ParseGetResponse, func(r *wire.Reader) (p GetResponse) { p.read(r); return p })
+}
 func FuzzParseSetRequest(f *testing.F)        { fuzz(f, ParseSetRequest, readSetRequest) }
 func FuzzParseSetResponse(f *testing.F)       { fuzz(f, ParseSetResponse, readSetResponse) }
 func FuzzParseActionRequest(f *testing.F)     { fuzz(f, ParseActionRequest, readActionRequest) }

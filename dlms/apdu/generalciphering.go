@@ -93,7 +93,11 @@ func ParseGeneralCiphering(b []byte) (GeneralCiphering, error) {
 
 func readGeneralCiphering(r *wire.Reader) GeneralCiphering {
 	var g GeneralCiphering
-	g.Tag = readCipheredTag(r, func(t Tag) bool { return t == TagGeneralCiphering })
+	b, more := r.Peek()
+	if g.Tag = Tag(b); more && g.Tag != TagGeneralCiphering {
+		notCiphered(r, g.Tag)
+	}
+	r.Uint8()
 	g.TransactionID = r.In("transaction id").OctetString()
 	g.Originator = readOptionalTitle(r.In("originator"))
 	g.Recipient = readOptionalTitle(r.In("recipient"))

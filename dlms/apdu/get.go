@@ -35,21 +35,31 @@ type GetRequest struct {
 }
 
 // ParseGetRequest parses a GetRequest. The normal form without selection is parsed without allocation.
-func ParseGetRequest(b []byte) (GetRequest, error) {
-	r := wire.NewReader(b)
-	q := readGetRequest(&r)
-	if err := done(&r, TagGetRequest); err != nil {
-		return GetRequest{}, err
-	}
-	return q, nil
+func ParseGetRequest(b []byte) (q GetRequest, err error) {
+	err = q.Parse(b)
+	return q, err
 }
 
-func readGetRequest(r *wire.Reader) GetRequest {
+// Parse is ParseGetRequest into q, whatever was in it: the struct is large, and copying it is most of what parsing a
+// short APDU costs. After an error q is zero.
+func (q *GetRequest) Parse(b []byte) error {
+	r := wire.NewReader(b)
+	*q = GetRequest{}
+	q.read(&r)
+	if err := done(&r, TagGetRequest); err != nil {
+		*q = GetRequest{}
+		return err
+	}
+	return nil
+}
+
+// read reads the request into q, which is zero before.
+func (q *GetRequest) read(r *wire.Reader) {
 	kind, id := head(r, TagGetRequest)
-	q := GetRequest{Kind: GetRequestKind(kind), ID: id}
+	q.Kind, q.ID = GetRequestKind(kind), id
 	switch q.Kind {
 	case GetRequestNormal:
-		q.Attribute = readAttribute(r)
+		q.Attribute.read(r)
 	case GetRequestNext:
 		q.Block = r.In("block number").Uint32()
 	case GetRequestWithList:
@@ -57,7 +67,6 @@ func readGetRequest(r *wire.Reader) GetRequest {
 	default:
 		unknownKind(r, kind)
 	}
-	return q
 }
 
 // AppendBinary appends the request.
@@ -115,21 +124,30 @@ type GetResponse struct {
 }
 
 // ParseGetResponse parses a GetResponse. The normal form with a value that is no list is parsed without allocation.
-func ParseGetResponse(b []byte) (GetResponse, error) {
-	r := wire.NewReader(b)
-	p := readGetResponse(&r)
-	if err := done(&r, TagGetResponse); err != nil {
-		return GetResponse{}, err
-	}
-	return p, nil
+func ParseGetResponse(b []byte) (p GetResponse, err error) {
+	err = p.Parse(b)
+	return p, err
 }
 
-func readGetResponse(r *wire.Reader) GetResponse {
+// Parse is ParseGetResponse into p, whatever was in it, without a copy of the struct. After an error p is zero.
+func (p *GetResponse) Parse(b []byte) error {
+	r := wire.NewReader(b)
+	*p = GetResponse{}
+	p.read(&r)
+	if err := done(&r, TagGetResponse); err != nil {
+		*p = GetResponse{}
+		return err
+	}
+	return nil
+}
+
+// read reads the response into p, which is zero before.
+func (p *GetResponse) read(r *wire.Reader) {
 	kind, id := head(r, TagGetResponse)
-	p := GetResponse{Kind: GetResponseKind(kind), ID: id}
+	p.Kind, p.ID = GetResponseKind(kind), id
 	switch p.Kind {
 	case GetResponseNormal:
-		p.Result = readGetResult(r)
+		p.Result.read(r)
 	case GetResponseBlock:
 		p.Block = readBlockG(r)
 	case GetResponseWithList:
@@ -137,7 +155,6 @@ func readGetResponse(r *wire.Reader) GetResponse {
 	default:
 		unknownKind(r, kind)
 	}
-	return p
 }
 
 // ParseGetResults parses the raw data of all blocks of a long get with list, put together: a SEQUENCE OF
@@ -167,22 +184,31 @@ func AppendGetResults(dst []byte, list []GetResult) ([]byte, error) {
 	return dst, nil
 }
 
-// readGetResult reads a choice. A data access result of success in the place of a value says nothing and is refused.
-func readGetResult(r *wire.Reader) GetResult {
+func readGetResult(r *wire.Reader) (v GetResult) {
+	v.read(r)
+	return v
+}
+
+// read reads a choice into v, which is zero before. A data access result of success in the place of a value says
+// nothing and is refused.
+func (v *GetResult) read(r *wire.Reader) {
 	if !readChoice(r.In("result")) {
-		return GetResult{Data: dlms.ReadData(r.In("data"))}
+		dlms.ReadDataInto(r.In("data"), &v.Data)
+		return
 	}
-	return GetResult{Result: readRefusal(r)}
+	v.Result = readRefusal(r)
 }
 
 // readChoice reads the tag of a choice between 0 and 1.
 func readChoice(r *wire.Reader) bool {
 	c := r.Uint8()
 	if c > 1 {
-		r.Fail(fmt.Errorf("%w: choice %d", ErrValue, c))
+		badChoice(r, c)
 	}
 	return c == 1
 }
+
+func badChoice(r *wire.Reader, c uint8) { r.Fail(fmt.Errorf("%w: choice %d", ErrValue, c)) }
 
 // readRefusal reads a data access result that must not be success.
 func readRefusal(r *wire.Reader) dlms.DataAccessResult {

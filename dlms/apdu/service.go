@@ -103,7 +103,8 @@ func readMethodRef(r *wire.Reader) dlms.MethodRef {
 func readDescriptor(r *wire.Reader) (class dlms.ClassID, name dlms.OBIS, n int8) {
 	class = dlms.ClassID(r.Uint16())
 	copy(name[:], r.Bytes(len(name)))
-	return class, name, int8(r.Uint8())
+	n = int8(r.Uint8())
+	return class, name, n
 }
 
 func appendDescriptor(dst []byte, class dlms.ClassID, name dlms.OBIS, n int8) []byte {
@@ -119,17 +120,22 @@ func appendMethodRef(dst []byte, m dlms.MethodRef) []byte {
 	return appendDescriptor(dst, m.Class, m.Instance, m.Method)
 }
 
-func readAttribute(r *wire.Reader) Attribute {
-	a := Attribute{Ref: readAttributeRef(r)}
+func readAttribute(r *wire.Reader) (a Attribute) {
+	a.read(r)
+	return a
+}
+
+// read reads the attribute into a, which is zero before.
+func (a *Attribute) read(r *wire.Reader) {
+	a.Ref = readAttributeRef(r)
 	if !r.In("access selection").Optional() {
-		return a
+		return
 	}
 	a.Selection.Selector = r.Uint8()
 	if r.Err() == nil && a.Selection.Selector == 0 {
 		r.Fail(fmt.Errorf("%w: selector 0", ErrValue))
 	}
-	a.Selection.Parameters = dlms.ReadData(r.In("access parameters"))
-	return a
+	dlms.ReadDataInto(r.In("access parameters"), &a.Selection.Parameters)
 }
 
 func (a *Attribute) append(dst []byte) ([]byte, error) {

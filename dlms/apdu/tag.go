@@ -113,14 +113,17 @@ func CipheredTag(plain Tag, dedicated bool) (tag Tag, ok bool) {
 
 // PlainTag undoes CipheredTag. ok is false for every tag that CipheredTag does not give.
 func PlainTag(ciphered Tag) (plain Tag, dedicated, ok bool) {
-	for _, c := range [...]struct {
-		offset    Tag
-		dedicated bool
-	}{{0x20, false}, {0x40, true}, {0x08, false}, {0x10, true}} {
-		plain = ciphered - c.offset
-		if t, ok := CipheredTag(plain, c.dedicated); ok && t == ciphered {
-			return plain, c.dedicated, true
-		}
+	switch ciphered {
+	case TagGloInitiateRequest, TagGloInitiateResponse, TagGloConfirmedServiceError:
+		return ciphered - 0x20, false, true
+	case TagDedConfirmedServiceError:
+		return ciphered - 0x40, true, true
+	case TagGloGetRequest, TagGloSetRequest, TagGloEventNotification, TagGloActionRequest,
+		TagGloGetResponse, TagGloSetResponse, TagGloActionResponse:
+		return ciphered - 0x08, false, true
+	case TagDedGetRequest, TagDedSetRequest, TagDedEventNotification, TagDedActionRequest,
+		TagDedGetResponse, TagDedSetResponse, TagDedActionResponse:
+		return ciphered - 0x10, true, true
 	}
 	return 0, false, false
 }
@@ -210,16 +213,22 @@ func (t Tag) generalName() string {
 func expectTag(r *wire.Reader, want Tag) {
 	got, ok := r.Peek()
 	if ok && Tag(got) != want {
-		r.Fail(fmt.Errorf("%w: want %s, got %s", ErrTag, want, Tag(got)))
+		wrongTag(r, want, Tag(got))
 		return
 	}
 	r.Uint8()
 }
 
+func wrongTag(r *wire.Reader, want, got Tag) {
+	r.Fail(fmt.Errorf("%w: want %s, got %s", ErrTag, want, got))
+}
+
 // done ends a parser: the first error or trailing bytes, under the APDU's name.
 func done(r *wire.Reader, name Tag) error {
 	if err := r.Done(); err != nil {
-		return fmt.Errorf("parse %s: %w", name, err)
+		return parseError(name, err)
 	}
 	return nil
 }
+
+func parseError(name Tag, err error) error { return fmt.Errorf("parse %s: %w", name, err) }

@@ -88,16 +88,21 @@ func (c Control) String() string {
 // ErrEncryptedOnly, and ErrPolicy for no protection at all. The key set is not looked at: under which key an APDU is
 // its caller decides, by [Acceptance].
 func (c Control) Check() error {
+	if c&^(Encrypted|Broadcast) == Authenticated {
+		return nil
+	}
+	return c.refusal()
+}
+
+// refusal says what is wrong with a control byte that Check refuses.
+func (c Control) refusal() error {
 	if err := c.checkForm(); err != nil {
 		return err
 	}
-	switch c & AuthenticatedEncrypted {
-	case Encrypted:
+	if c.EncryptedOnly() {
 		return ErrEncryptedOnly
-	case 0:
-		return fmt.Errorf("%w: want authenticated, got %s", ErrPolicy, c)
 	}
-	return nil
+	return fmt.Errorf("%w: want authenticated, got %s", ErrPolicy, c)
 }
 
 // checkForm refuses compression and other suites.
@@ -153,6 +158,13 @@ type Acceptance struct {
 // PolicyNone lets pass. Compression gives ErrCompressed, another suite ErrSuite, the broadcast key set ErrKeySet,
 // encrypted without authentication ErrEncryptedOnly, everything else below the policy ErrPolicy.
 func (a Acceptance) Check(c Control) error {
+	if c == AuthenticatedEncrypted && a.Policy <= PolicyAuthenticatedEncrypted {
+		return nil // what nearly everything is
+	}
+	return a.check(c)
+}
+
+func (a Acceptance) check(c Control) error {
 	if a.Policy > PolicyAuthenticatedEncrypted {
 		return fmt.Errorf("%w: unknown %s", ErrPolicy, a.Policy)
 	}

@@ -35,8 +35,8 @@ func (r *Reader) Expected(want byte) Reader {
 func (r *Reader) Join(body *Reader) {
 	err := body.Done()
 	r.lax = r.lax || body.lax
-	if r.err == nil {
-		r.err = err
+	if r.err == nil && err != nil {
+		r.keep(err)
 	}
 }
 

@@ -43,12 +43,7 @@ func (r *Reader) In(field string) *Reader {
 func (r *Reader) Err() error { return r.err }
 
 // Len returns the number of bytes not yet read; 0 after an error.
-func (r *Reader) Len() int {
-	if r.err != nil {
-		return 0
-	}
-	return len(r.b) - r.off
-}
+func (r *Reader) Len() int { return len(r.b) - r.off }
 
 // Offset returns the offset of the next byte in the outermost input.
 func (r *Reader) Offset() int { return r.base + r.off }
@@ -60,38 +55,51 @@ func (r *Reader) Lax() bool { return r.lax }
 // MarkLax records that a non-canonical form was accepted.
 func (r *Reader) MarkLax() { r.lax = true }
 
-// Fail keeps err, with the field's name and offset, unless an earlier one is kept.
+// Fail keeps err, with the field's name and offset, unless an earlier one is kept. Nothing is left to read after it,
+// so that the readers below need to look at what is left and not at the error.
 func (r *Reader) Fail(err error) {
 	if r.err != nil {
 		return
 	}
 	if r.field == "" {
-		r.err = fmt.Errorf("byte %d: %w", r.Offset(), err)
+		r.keep(fmt.Errorf("byte %d: %w", r.Offset(), err))
 		return
 	}
-	r.err = fmt.Errorf("%s: byte %d: %w", r.field, r.Offset(), err)
+	r.keep(fmt.Errorf("%s: byte %d: %w", r.field, r.Offset(), err))
+}
+
+// keep makes err the first error.
+func (r *Reader) keep(err error) {
+	r.err = err
+	r.b = r.b[:r.off]
 }
 
 // take returns the next n bytes without copying them. The length is checked before anything is made of it.
 func (r *Reader) take(n int) []byte {
-	if r.err != nil {
+	from := r.off
+	if uint(n) > uint(len(r.b)-from) {
+		r.short(n)
 		return nil
 	}
-	if left := len(r.b) - r.off; n < 0 || n > left {
-		r.Fail(fmt.Errorf("%w: want %d bytes, got %d", ErrTruncated, n, left))
-		return nil
-	}
-	p := r.b[r.off : r.off+n : r.off+n]
 	r.off += n
-	return p
+	return r.b[from:r.off:r.off]
+}
+
+// short refuses a read of n bytes of which some are missing. It returns 0 for a reader to return.
+//
+//go:noinline
+func (r *Reader) short(n int) uint8 {
+	r.Fail(fmt.Errorf("%w: want %d bytes, got %d", ErrTruncated, n, len(r.b)-r.off))
+	return 0
 }
 
 // Uint8 reads one byte.
 func (r *Reader) Uint8() uint8 {
-	if p := r.take(1); p != nil {
-		return p[0]
+	if r.off < len(r.b) {
+		r.off++
+		return r.b[r.off-1]
 	}
-	return 0
+	return r.short(1)
 }
 
 // Uint16 reads two bytes, most significant first.
@@ -118,8 +126,13 @@ func (r *Reader) Uint64() uint64 {
 	return 0
 }
 
-// Bytes reads n bytes; they alias the input.
-func (r *Reader) Bytes(n int) []byte { return r.take(n) }
+// Bytes reads n bytes; they alias the input. After an error it returns nil.
+func (r *Reader) Bytes(n int) []byte {
+	if r.err != nil {
+		return nil
+	}
+	return r.take(n)
+}
 
 // Rest reads all that is left; it aliases the input and is never nil without an error.
 func (r *Reader) Rest() []byte {
@@ -150,9 +163,14 @@ func (r *Reader) Bool() bool {
 // bytes. It says nothing about the bytes that follow: the caller bounds it.
 func (r *Reader) Length() int {
 	first := r.Uint8()
-	if first < 0x80 || r.err != nil {
-		return int(first)
+	if first >= 0x80 {
+		return r.longLength(first)
 	}
+	return int(first)
+}
+
+// longLength reads the rest of a length in the long form.
+func (r *Reader) longLength(first uint8) int {
 	octets := int(first & 0x7F)
 	if octets == 0 || octets > maxLengthOctets {
 		r.Fail(fmt.Errorf("%w: length octet %#02x", ErrLength, first))
@@ -173,7 +191,13 @@ func (r *Reader) Length() int {
 }
 
 // OctetString reads a length and as many bytes; they alias the input.
-func (r *Reader) OctetString() []byte { return r.take(r.Length()) }
+func (r *Reader) OctetString() []byte {
+	n := r.Length()
+	if r.err != nil {
+		return nil
+	}
+	return r.take(n)
+}
 
 // Count reads the number of elements of a list whose elements take at least size bytes each. More elements than
 // the rest of the input can hold are refused here, before anything is allocated.
