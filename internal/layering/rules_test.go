@@ -41,6 +41,7 @@ var importRules = []rule{
 	{from: "internal/enrol", may: []string{"dlms", "dlms/key", "internal/role"}},
 	{from: "internal/shipment", may: []string{"dlms", "dlms/key", "dlms/security", "internal/role"}},
 	{from: "internal/keysfile", may: []string{"dlms", "dlms/key", "dlms/security"}},
+	{from: "internal/serial/...", may: []string{"dlms/link/iec62056"}},
 	{from: "internal/keylog", may: []string{"dlms", "internal/role"}},
 	{from: "internal/bus", may: []string{"dlms", "dlms/key", "internal/role", "internal/enrol", "internal/keylog"}},
 
@@ -109,6 +110,7 @@ var externalRules = []struct {
 	{"github.com/spf13/pflag", []string{"cmd/meterseal"}},
 	{"github.com/vbauerster/mpb/v8", []string{"internal/lab", "cmd/meterseal"}},
 	{"go.yaml.in/yaml/v3", []string{"internal/config"}},
+	{"go.bug.st/serial", []string{"internal/serial"}},
 	{"golang.org/x/mod/sumdb", []string{"internal/central/audit"}},
 	{"golang.org/x/sync", []string{"internal/...", "cmd/meterseal"}},
 	{"golang.org/x/sys", []string{"internal/..."}},
