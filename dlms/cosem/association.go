@@ -63,11 +63,11 @@ func (o *association) Get(env *Env, attribute int8, sel apdu.Selection) (dlms.Da
 	case 2:
 		return env.Association.ObjectList(), nil
 	case 3:
-		return dlms.Structure(dlms.Int8(int8(c.Client)), dlms.Uint16(uint16(c.Server))), nil
+		return Partners{c.Client, c.Server}.Data(), nil
 	case 4:
 		return oid(1, contextID(c.Ciphered)), nil
 	case 5:
-		return contextInfo(c), nil
+		return c.info().Data(), nil
 	case 6:
 		return oid(2, c.Mechanism), nil
 	case AttributeSecret:
@@ -97,18 +97,11 @@ func status(open bool) uint8 {
 
 // oid writes a name under 2.16.756.5.8 as the encoded object identifier, one of the two forms of BB 4.4.4.
 func oid(arc, id uint8) dlms.Data {
-	return dlms.OctetString([]byte{0x60, 0x85, 0x74, 0x05, 0x08, arc, id})
+	return dlms.OctetString([]byte(namePrefix + string([]byte{arc, id})))
 }
 
-func contextInfo(c AssociationContext) dlms.Data {
-	n := uint32(c.Conformance)
-	return dlms.Structure(
-		dlms.BitString([]byte{byte(n >> 16), byte(n >> 8), byte(n)}, 24),
-		dlms.Uint16(c.MaxReceive),
-		dlms.Uint16(c.MaxSend),
-		dlms.Uint8(6),         // dlms_version_number
-		dlms.Int8(0),          // quality_of_service
-		dlms.OctetString(nil)) // cyphering_info: never the dedicated key
+func (c AssociationContext) info() ContextInfo {
+	return ContextInfo{Conformance: c.Conformance, MaxReceive: c.MaxReceive, MaxSend: c.MaxSend, Version: 6}
 }
 
 // AccessMode is what a client may do with an attribute (BB 4.4.4, access_mode of version 1).

@@ -35,31 +35,3 @@ func (o *data) Set(env *Env, attribute int8, value dlms.Data) error {
 	}
 	return o.set(env, value)
 }
-
-type register struct {
-	base
-	get    Source
-	scaler int8
-	unit   Unit
-}
-
-// NewRegister returns an object of class Register (BB 4.3.2, class 3 version 0). The physical value is what get
-// returns times ten to the power of scaler, in unit.
-func NewRegister(instance dlms.OBIS, get Source, scaler int8, unit Unit) Object {
-	return &register{base{ID{Class: dlms.ClassRegister, Instance: instance}}, get, scaler, unit}
-}
-
-func (o *register) Get(env *Env, attribute int8, sel apdu.Selection) (dlms.Data, error) {
-	if err := plain(sel); err != nil {
-		return dlms.Null(), err
-	}
-	switch attribute {
-	case 1:
-		return o.name(), nil
-	case 2:
-		return read(env, o.get)
-	case 3:
-		return dlms.Structure(dlms.Int8(o.scaler), dlms.Enum(uint8(o.unit))), nil
-	}
-	return undefined()
-}

@@ -31,6 +31,11 @@ type SecuritySetupConfig struct {
 	// ClientTitle and ServerTitle read the two system titles; nil ClientTitle reads the peer of the association.
 	ClientTitle func(env *Env) (dlms.SystemTitle, error)
 	ServerTitle func(env *Env) (dlms.SystemTitle, error)
+	// PolicyOf reads the policy of a device whose policy can be strengthened; nil is Policy.
+	PolicyOf func(env *Env) (uint8, error)
+	// Activate strengthens the policy (method security_activate); nil refuses. It gets a policy that asks for
+	// everything the old one asked for: a policy is never weakened (BB 4.4.7). It needs PolicyOf.
+	Activate func(env *Env, policy uint8) error
 	// KeyTransfer takes one wrapped key. It was checked in form only: it is for the device to refuse the key id and
 	// the setup, to unwrap under its master key, to refuse a key it ever held and to make the change durable before
 	// it returns. wrapped is its own copy. nil refuses.
@@ -56,7 +61,8 @@ func (o *securitySetup) Get(env *Env, attribute int8, sel apdu.Selection) (dlms.
 	case 1:
 		return o.name(), nil
 	case 2:
-		return dlms.Enum(o.cfg.Policy), nil
+		p, err := o.policy(env)
+		return dlms.Enum(p), err
 	case 3:
 		return dlms.Enum(o.cfg.Suite), nil
 	case 4:
@@ -83,9 +89,19 @@ func titleData(t dlms.SystemTitle, err error) (dlms.Data, error) {
 	return dlms.OctetString(t[:]), nil
 }
 
-// Invoke serves key_transfer (2). The standard takes a list; a list of two is not atomic, so one is all that is
-// taken.
+func (o *securitySetup) policy(env *Env) (uint8, error) {
+	if o.cfg.PolicyOf == nil {
+		return o.cfg.Policy, nil
+	}
+	return o.cfg.PolicyOf(env)
+}
+
+// Invoke serves security_activate (1) and key_transfer (2). The standard takes a list of keys; a list of two is not
+// atomic, so one is all that is taken.
 func (o *securitySetup) Invoke(env *Env, method int8, parameters dlms.Data) (dlms.Data, error) {
+	if method == 1 && o.cfg.Activate != nil && o.cfg.PolicyOf != nil {
+		return dlms.Null(), o.activate(env, parameters)
+	}
 	if method != MethodKeyTransfer || o.cfg.KeyTransfer == nil {
 		return dlms.Null(), dlms.ActionReadWriteDenied
 	}
@@ -94,6 +110,21 @@ func (o *securitySetup) Invoke(env *Env, method int8, parameters dlms.Data) (dlm
 		return dlms.Null(), err
 	}
 	return dlms.Null(), o.cfg.KeyTransfer(env, o.id.Instance, id, bytes.Clone(wrapped))
+}
+
+func (o *securitySetup) activate(env *Env, parameters dlms.Data) error {
+	p, err := parseEnum[uint8](parameters)
+	if err != nil {
+		return dlms.ActionTypeUnmatched
+	}
+	old, err := o.policy(env)
+	if err != nil {
+		return err
+	}
+	if p > 3 || p&old != old {
+		return dlms.ActionScopeViolated
+	}
+	return o.cfg.Activate(env, p)
 }
 
 // ParseKeyTransfer takes apart the parameter of key_transfer: an array of exactly one structure of key id (enum)
