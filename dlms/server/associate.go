@@ -7,6 +7,7 @@ import (
 
 	"github.com/meterseal/meterseal/dlms"
 	"github.com/meterseal/meterseal/dlms/apdu"
+	"github.com/meterseal/meterseal/dlms/key"
 	"github.com/meterseal/meterseal/dlms/security"
 )
 
@@ -65,116 +66,178 @@ func (c *call) accept(q apdu.AARQ) ([]byte, *rejection) {
 	if q.Context != c.context() {
 		return nil, reject(apdu.DiagnosticContextNotSupported, nil)
 	}
-	if c.client.Mechanism == MechanismNone {
-		return c.acceptPublic(q)
+	if r := c.checkClaims(q); r != nil {
+		return nil, r
 	}
-	return c.acceptGMAC(q)
+	in, r := c.initiate(q)
+	if r != nil {
+		return nil, r
+	}
+	if c.client.Mechanism == MechanismLLS {
+		if r := c.checkPassword(q); r != nil {
+			return nil, r
+		}
+	}
+	a, info, r := c.pass2(q, in)
+	if r != nil {
+		c.notOpened(q, in, r)
+		return nil, r
+	}
+	c.put(a)
+	if a.open {
+		c.server.device.Event(c.server.event(c.index, EventOpened, a, nil))
+	}
+	return accepted(c.response(a, info)), nil
 }
 
 // context is the application context of the client: with ciphering or without.
 func (c *call) context() apdu.ApplicationContext {
-	if c.client.Mechanism == MechanismNone {
-		return apdu.ContextLN
+	if c.client.ciphered() {
+		return apdu.ContextLNCiphered
 	}
-	return apdu.ContextLNCiphered
+	return apdu.ContextLN
 }
 
-// acceptPublic opens an association without security. Anybody may; it shows what anybody may see.
-func (c *call) acceptPublic(q apdu.AARQ) ([]byte, *rejection) {
-	if q.Authentication && q.Mechanism != apdu.MechanismLowest {
-		return nil, reject(apdu.DiagnosticMechanismUnknown, nil)
-	}
-	req, err := apdu.ParseInitiateRequest(q.UserInformation)
-	if err != nil {
-		return nil, reject(apdu.DiagnosticNoReason, err)
-	}
-	if req.DedicatedKey != nil {
-		return nil, reject(apdu.DiagnosticNoReason, nil)
-	}
-	a, r := c.negotiate(req)
-	if r != nil {
-		return nil, r
-	}
-	a.open = true
-	info, err := c.initiateResponse(a)
-	if err != nil {
-		return nil, transient(err)
-	}
-	c.put(a)
-	c.server.device.Event(c.server.event(c.index, EventOpened, a, nil))
-	return accepted(apdu.AARE{Context: apdu.ContextLN, Diagnostic: apdu.DiagnosticNull, UserInformation: info}), nil
+// proposal is the InitiateRequest of an AARQ.
+type proposal struct {
+	req  apdu.InitiateRequest
+	lt   *security.LongTerm // nil without ciphering
+	form form
 }
 
-// acceptGMAC serves passes 1 and 2 of HLS with GMAC (GB 9.2.7.4).
-func (c *call) acceptGMAC(q apdu.AARQ) ([]byte, *rejection) {
-	if r := c.checkClaims(q); r != nil {
-		return nil, r
+// initiate reads the proposal. With ciphering it is authentic then, and its counter is spent.
+func (c *call) initiate(q apdu.AARQ) (proposal, *rejection) {
+	if !c.client.ciphered() {
+		req, err := apdu.ParseInitiateRequest(q.UserInformation)
+		if err != nil || req.DedicatedKey != nil {
+			return proposal{}, reject(apdu.DiagnosticNoReason, err)
+		}
+		return proposal{req: req}, nil
 	}
 	lt, err := c.longTerm(c.client.Setup)
 	if err != nil {
-		return nil, transient(err)
+		return proposal{}, transient(err)
 	}
 	req, p, r := c.openInitiate(q, lt)
-	if r != nil {
-		return nil, r
-	}
-	a, info, r := c.pass2(q, req, lt, p.form())
-	if r != nil {
-		// Authentic, and its counter is spent: that is worth an event of its own, and cannot be repeated.
-		e := c.server.event(c.index, EventFailed, nil, r.why)
-		e.Peer, e.Setup, e.Generation = q.CallingTitle, c.client.Setup, lt.Generation
-		c.server.device.Event(e)
-		return nil, r
-	}
-	c.put(a)
-	return accepted(apdu.AARE{
-		Context: apdu.ContextLNCiphered, Diagnostic: apdu.DiagnosticAuthenticationRequired,
-		RespondingTitle: c.server.device.SystemTitle(), Authentication: true, Mechanism: apdu.MechanismHLSGMAC,
-		AuthenticationValue: a.fromServer, UserInformation: info,
-	}), nil
+	return proposal{req, lt, p.form()}, r
 }
 
-// pass2 makes the half-open association of an authentic AARQ, and the ciphered InitiateResponse for it.
-func (c *call) pass2(q apdu.AARQ, req apdu.InitiateRequest, lt *security.LongTerm, f form) (*association, []byte, *rejection) {
-	a, r := c.negotiate(req)
+// notOpened tells the device of an authentic AARQ that came to nothing: its counter is spent, so that it cannot be
+// repeated, and that is worth an event of its own.
+func (c *call) notOpened(q apdu.AARQ, in proposal, r *rejection) {
+	if in.lt == nil {
+		return
+	}
+	e := c.server.event(c.index, EventFailed, nil, r.why)
+	e.Peer, e.Setup, e.Generation = q.CallingTitle, c.client.Setup, in.lt.Generation
+	c.server.device.Event(e)
+}
+
+// pass2 makes the association of an AARQ, open unless HLS follows, and the InitiateResponse for it.
+func (c *call) pass2(q apdu.AARQ, in proposal) (*association, []byte, *rejection) {
+	a, r := c.negotiate(in.req)
 	if r != nil {
 		return nil, nil, r
 	}
-	a.key, a.peer = generation{c.client.Setup, lt.Generation}, q.CallingTitle
-	a.info, a.fromClient = bytes.Clone(q.Implementation), bytes.Clone(q.AuthenticationValue)
-	if r := c.bringSession(a, req, lt); r != nil {
-		return nil, nil, r
+	a.open = !c.client.hls()
+	if c.client.Mechanism != MechanismNone {
+		a.info = bytes.Clone(q.Implementation)
+	}
+	if in.lt != nil || c.client.hls() { // else nothing proves the title
+		a.peer = q.CallingTitle
+	}
+	if in.lt != nil {
+		a.key = generation{c.client.Setup, in.lt.Generation}
+		if r := c.bringSession(a, in.req, in.lt); r != nil {
+			return nil, nil, r
+		}
 	}
 	plain, err := c.initiateResponse(a)
+	if err == nil && c.client.hls() {
+		a.fromClient = bytes.Clone(q.AuthenticationValue)
+		a.fromServer, err = security.NewChallenge(c.server.kind.options.Rand)
+	}
+	if err == nil && in.lt != nil {
+		plain, err = c.seal(nil, in.form, global(in.lt), plain)
+	}
 	if err != nil {
 		return nil, nil, transient(err)
 	}
-	if a.fromServer, err = security.NewChallenge(c.server.kind.options.Rand); err != nil {
-		return nil, nil, transient(err)
+	return a, plain, nil
+}
+
+// response is the AARE of an association that was accepted.
+func (c *call) response(a *association, info []byte) apdu.AARE {
+	e := apdu.AARE{Context: c.context(), Diagnostic: apdu.DiagnosticNull, UserInformation: info}
+	if a.ciphered() || c.client.hls() {
+		e.RespondingTitle = c.server.device.SystemTitle()
 	}
-	info, err := c.seal(nil, f, global(lt), plain)
+	if c.client.hls() {
+		e.Diagnostic, e.Authentication = apdu.DiagnosticAuthenticationRequired, true
+		e.Mechanism, e.AuthenticationValue = apdu.Mechanism(c.client.Mechanism), a.fromServer
+	}
+	return e
+}
+
+// secret asks the device for the password or secret of the client.
+func (c *call) secret() (key.Secret, error) {
+	h, ok := c.server.device.(SecretHolder)
+	if !ok {
+		return key.Secret{}, ErrNoSecret
+	}
+	s, err := h.Secret(c.client.Name)
+	switch {
+	case err != nil:
+		return key.Secret{}, fmt.Errorf("secret of client %q: %w", c.client.Name, err)
+	case s.IsZero():
+		return key.Secret{}, ErrNoSecret
+	}
+	return s, nil
+}
+
+// checkPassword compares the password of LLS, in constant time. A password can be guessed, so here attempts are
+// bounded: above the rate none is looked at. Without ciphering that lets a stranger keep the client out, who could
+// read the password on the line anyway; with ciphering only who holds the key comes here.
+func (c *call) checkPassword(q apdu.AARQ) *rejection {
+	s, err := c.secret()
 	if err != nil {
-		return nil, nil, transient(err)
+		return transient(err)
 	}
-	return a, info, nil
+	if c.slot.guesses.empty(c.env.Now) {
+		r := reject(apdu.DiagnosticNoReason, ErrPassword)
+		r.result = apdu.AssociationRejectedTransient
+		return r
+	}
+	if s.Matches(q.AuthenticationValue) {
+		return nil
+	}
+	c.slot.guesses.take(c.env.Now)
+	return notAuthentic(ErrPassword)
 }
 
 // checkClaims looks at what the AARQ says in clear.
 func (c *call) checkClaims(q apdu.AARQ) *rejection {
+	if c.client.Mechanism == MechanismNone {
+		if q.Authentication && q.Mechanism != apdu.MechanismLowest {
+			return reject(apdu.DiagnosticMechanismUnknown, nil)
+		}
+		return nil
+	}
 	switch {
 	case !q.Authentication:
 		return reject(apdu.DiagnosticMechanismRequired, nil)
-	case q.Mechanism != apdu.MechanismHLSGMAC:
+	case q.Mechanism != apdu.Mechanism(c.client.Mechanism):
 		return reject(apdu.DiagnosticMechanismUnknown, nil)
-	case q.CallingTitle.IsZero():
+	case q.CallingTitle.IsZero() && (c.client.ciphered() || c.client.hls()):
 		return reject(apdu.DiagnosticCallingTitleUnknown, nil)
 	case len(q.Implementation) > maxInfo:
 		return reject(apdu.DiagnosticNoReason, nil)
+	case q.CallingTitle == c.server.device.SystemTitle():
+		return reject(apdu.DiagnosticCallingTitleUnknown, security.ErrTitle)
+	case !c.client.hls():
+		return nil
 	}
 	err := security.CheckPeer(nil, q.AuthenticationValue, c.server.device.SystemTitle(), q.CallingTitle, dlms.SystemTitle{})
-	if errors.Is(err, security.ErrTitle) {
-		return reject(apdu.DiagnosticCallingTitleUnknown, err)
-	}
 	if err != nil {
 		return reject(apdu.DiagnosticAuthenticationFailure, err)
 	}
@@ -185,7 +248,7 @@ func (c *call) checkClaims(q apdu.AARQ) *rejection {
 // dedicated key in it, it has to be encrypted, whatever the policy (GB 9.2.3.3.7.4).
 func (c *call) openInitiate(q apdu.AARQ, lt *security.LongTerm) (apdu.InitiateRequest, protected, *rejection) {
 	var none apdu.InitiateRequest
-	p, err := parseProtected(q.UserInformation)
+	p, err := c.parseProtected(q.UserInformation)
 	if err != nil || p.dedicated {
 		return none, p, reject(apdu.DiagnosticAuthenticationFailure, err)
 	}

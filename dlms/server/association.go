@@ -33,6 +33,7 @@ type association struct {
 	info       []byte
 	long       *long
 	upload     *upload
+	transfer   *transfer // nil until there is a general block transfer
 }
 
 // session is a dedicated key with its counters. The sending counter is the device's own, see Server.sent.
@@ -78,7 +79,7 @@ func (s *slot) floorOf(fp key.Fingerprint, peer dlms.SystemTitle) *security.Memo
 	return nil
 }
 
-func (a *association) ciphered() bool { return a.client.Mechanism != MechanismNone }
+func (a *association) ciphered() bool { return a.client.ciphered() }
 
 // over says why an association may not be used any more.
 func (a *association) over(now time.Time, c *client, o *Options) error {

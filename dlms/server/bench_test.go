@@ -61,6 +61,22 @@ type device struct {
 	note     []byte
 	shifts   []int16
 	transfer func(env *cosem.Env, setup dlms.OBIS, keyID uint8, wrapped []byte) error
+
+	secrets map[string]string // by the name of the client
+	// everybody is the global broadcast key, with its floor.
+	everybody      *security.Cipher
+	everybodyFloor *security.FloorTable
+}
+
+func (d *device) Secret(client string) (key.Secret, error) {
+	return key.NewSecret([]byte(d.secrets[client]))
+}
+
+func (d *device) BroadcastKey(dlms.OBIS) (*security.Cipher, security.ReceiveFloor, error) {
+	if d.everybody == nil {
+		return nil, nil, errors.New("no such key")
+	}
+	return d.everybody, d.everybodyFloor, nil
 }
 
 func (d *device) SystemTitle() dlms.SystemTitle { return meterTitle }

@@ -79,7 +79,11 @@ func (c *call) serve() []byte {
 	case tag == apdu.TagRLRQ:
 		return c.say(c.release())
 	}
-	return c.service()
+	start := len(c.dst)
+	if tag == apdu.TagGeneralBlockTransfer {
+		return c.blockTransfer()
+	}
+	return c.inBlocks(start, c.service())
 }
 
 // attach finds the slot of the sender and ends an association that is over.

@@ -74,6 +74,10 @@ var (
 	ErrNonceShared = errors.New("hls: the peer used one counter twice")
 	// ErrNoKey: the device has no key for the security setup.
 	ErrNoKey = errors.New("security setup: no key in force")
+	// ErrPassword: the password of LLS is wrong.
+	ErrPassword = errors.New("lls: password refused")
+	// ErrNoSecret: the device has no password or secret for the client.
+	ErrNoSecret = errors.New("secret: none for this client")
 	// ErrInitiate: the client proposed what cannot be served.
 	ErrInitiate = errors.New("initiate: proposal refused")
 )

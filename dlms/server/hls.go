@@ -43,7 +43,7 @@ func (c *call) authenticate(p protected) []byte {
 		}
 		return exception(apdu.StateServiceNotAllowed, apdu.ServiceOperationNotPossible)
 	}
-	inner, why := security.VerifyReply(lt.Cipher, a.peer, a.fromServer, reply)
+	inner, why := c.verifyReply(lt, reply)
 	if err := c.commitReply(p, k, lt, inner, &why); err != nil {
 		return c.refuse(err)
 	}
@@ -51,6 +51,31 @@ func (c *call) authenticate(p protected) []byte {
 		return c.notAuthenticated(p, k, req, why)
 	}
 	return c.authenticated(p, k, lt, req)
+}
+
+// authenticatePlain is authenticate in the application context without ciphering.
+func (c *call) authenticatePlain() []byte {
+	req, reply, ok := hlsReply(protected{}, c.req.APDU)
+	if !ok {
+		return exception(apdu.StateServiceNotAllowed, apdu.ServiceOperationNotPossible)
+	}
+	if _, why := c.verifyReply(nil, reply); why != nil {
+		return c.notAuthenticated(protected{}, keys{}, req, why)
+	}
+	return c.authenticated(protected{}, keys{}, nil, req)
+}
+
+// verifyReply verifies f(challenge), and returns the counter in that of GMAC.
+func (c *call) verifyReply(lt *security.LongTerm, reply []byte) (dlms.InvocationCounter, error) {
+	a := c.slot.assoc
+	if c.client.Mechanism == MechanismGMAC {
+		return security.VerifyReply(lt.Cipher, a.peer, a.fromServer, reply)
+	}
+	s, err := c.secret()
+	if err != nil {
+		return 0, err
+	}
+	return 0, security.VerifySHA256Reply(s, c.server.device.SystemTitle(), a.peer, a.fromClient, a.fromServer, reply)
 }
 
 // hlsReply finds f(challenge) in the plaintext.
@@ -73,6 +98,9 @@ func hlsReply(p protected, plain []byte) (req apdu.ActionRequest, reply []byte, 
 func (c *call) commitReply(p protected, k keys, lt *security.LongTerm, inner dlms.InvocationCounter, why *error) error {
 	peer := c.slot.assoc.peer
 	outer := p.counter
+	if c.client.Mechanism != MechanismGMAC { // there is no inner one
+		return k.floor.Commit(peer, outer)
+	}
 	if *why == nil && !p.dedicated {
 		if inner == outer && !c.client.SharedHLSCounter {
 			*why = ErrNonceShared
@@ -96,7 +124,7 @@ func (c *call) commitReply(p protected, k keys, lt *security.LongTerm, inner dlm
 // authenticated is pass 4: the association is open.
 func (c *call) authenticated(p protected, k keys, lt *security.LongTerm, req apdu.ActionRequest) []byte {
 	a := c.slot.assoc
-	reply, err := c.reply(lt, a.fromClient)
+	reply, err := c.reply(lt)
 	if err != nil {
 		return c.notAuthenticated(p, k, req, err)
 	}
@@ -109,13 +137,21 @@ func (c *call) authenticated(p protected, k keys, lt *security.LongTerm, req apd
 	return answer
 }
 
-// reply spends the inner counter, before that of the APDU around it.
-func (c *call) reply(lt *security.LongTerm, challenge []byte) ([]byte, error) {
+// reply answers the client's challenge. With GMAC it spends the inner counter, before that of the APDU around it.
+func (c *call) reply(lt *security.LongTerm) ([]byte, error) {
+	a, own := c.slot.assoc, c.server.device.SystemTitle()
+	if c.client.Mechanism == MechanismSHA256 {
+		s, err := c.secret()
+		if err != nil {
+			return nil, err
+		}
+		return security.SHA256Reply(s, own, a.peer, a.fromClient, a.fromServer)
+	}
 	ic, err := lt.Send.Next()
 	if err != nil {
 		return nil, err
 	}
-	return security.BuildReply(lt.Cipher, c.server.device.SystemTitle(), ic, challenge)
+	return security.BuildReply(lt.Cipher, own, ic, a.fromClient)
 }
 
 // notAuthenticated ends the association: an authentic client gave a wrong answer to the challenge.
@@ -132,7 +168,7 @@ func (c *call) notAuthenticated(p protected, k keys, req apdu.ActionRequest, why
 // association.
 func (c *call) sealAction(p protected, k keys, req apdu.ActionRequest, result dlms.ActionResult, value dlms.Data) []byte {
 	plain, err := actionResponse(req, result, value)
-	if err == nil {
+	if err == nil && c.client.ciphered() {
 		plain, err = c.seal(nil, p.form(), k, plain)
 	}
 	if err != nil {

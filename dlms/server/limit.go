@@ -17,6 +17,15 @@ type limiter struct {
 
 // take reports whether one more answer may go out.
 func (l *limiter) take(now time.Time) bool {
+	if l.empty(now) {
+		return false
+	}
+	l.spent++
+	return true
+}
+
+// empty reports whether nothing is left for now.
+func (l *limiter) empty(now time.Time) bool {
 	if l.spent == 0 {
 		l.since = now
 	}
@@ -24,9 +33,5 @@ func (l *limiter) take(now time.Time) bool {
 		l.spent -= uint8(min(n, time.Duration(l.spent)))
 		l.since = l.since.Add(n * refusalRefill)
 	}
-	if l.spent >= refusalBurst {
-		return false
-	}
-	l.spent++
-	return true
+	return l.spent >= refusalBurst
 }

@@ -18,12 +18,18 @@ var ErrModel = errors.New("server: model")
 // Mechanism is how a client proves who it is (GB 9.4.2.2.3).
 type Mechanism uint8
 
-// Mechanisms of this server. Passwords (LLS) are not among them.
+// Mechanisms of this server. LLS and HLS with SHA-256 are for foreign clients, with ciphering or, under
+// security.PolicyNone, without: then nothing that follows is protected, whoever has opened the association.
 const (
 	// MechanismNone is the lowest level: no authentication, no ciphering.
 	MechanismNone Mechanism = 0
+	// MechanismLLS is a password in the AARQ, in clear. The device is a [SecretHolder].
+	MechanismLLS Mechanism = 1
 	// MechanismGMAC is HLS with GMAC, in the application context with ciphering.
 	MechanismGMAC Mechanism = 5
+	// MechanismSHA256 is HLS with SHA-256 over a secret, both titles and both challenges. The device is a
+	// [SecretHolder].
+	MechanismSHA256 Mechanism = 6
 )
 
 // Traffic says under which keys an association carries its services once it is open.
@@ -60,23 +66,32 @@ type Client struct {
 	Links []string
 	// Mechanism is how it proves itself.
 	Mechanism Mechanism
-	// Setup is the security setup whose long-term key opens its associations. Unused with MechanismNone.
+	// Setup is the security setup whose long-term key opens its associations. Unused without ciphering.
 	Setup dlms.OBIS
 	// Policy is the least protection of its requests. A client with MechanismGMAC needs at least
-	// PolicyAuthenticated.
+	// PolicyAuthenticated. PolicyNone is the application context without ciphering. There is no policy that takes
+	// requests which are encrypted and not authenticated.
 	Policy security.Policy
 	// Traffic says which keys carry services.
 	Traffic Traffic
 	// GeneralForms also takes general-glo-ciphering and general-ded-ciphering, and answers in kind.
 	GeneralForms bool
+	// GeneralCiphering also takes general-ciphering under the global unicast key, and answers in kind. It wants
+	// DedicatedOrGlobal.
+	GeneralCiphering bool
 	// SharedHLSCounter tolerates a peer that uses one counter value inside f(challenge) and for the APDU around it,
 	// a repeated nonce of its own. Leave it false but for foreign clients.
 	SharedHLSCounter bool
 	// Broadcast makes the dedicated key of the association a broadcast key: it opens unconfirmed services to
 	// dlms.SAPAllStations and nothing else, and nothing is ever sealed under it.
 	Broadcast bool
+	// GlobalBroadcast also takes unconfirmed services to dlms.SAPAllStations under the global broadcast key (key set
+	// 1, security control 0x70), in the name of the peer of the open association. The device is a [BroadcastHolder].
+	// Everybody who holds that key can make such a service.
+	GlobalBroadcast bool
 	// Conformance is what the server offers this client; 0 means get, set, action, selective access, block transfer
-	// and multiple references.
+	// and multiple references. With apdu.ConformanceGeneralBlockTransfer in it, and proposed by the client, answers
+	// that are too long go in general block transfer, and requests may come in it.
 	Conformance apdu.Conformance
 	// MaxPDU is the largest APDU that the server takes, in bytes; 0 means DefaultMaxPDU.
 	MaxPDU uint16
@@ -199,19 +214,40 @@ func (c *Client) complete() error {
 		return fmt.Errorf("max pdu: want at least %d bytes, got %d", minPDU, c.MaxPDU)
 	case c.SAP == dlms.SAPNone || c.SAP == dlms.SAPAllStations:
 		return fmt.Errorf("sap %s names no client", c.SAP)
+	}
+	return c.checkSecurity()
+}
+
+// checkSecurity refuses combinations of mechanism, policy and keys that make no sense or no safe client.
+func (c *Client) checkSecurity() error {
+	switch c.Mechanism {
+	case MechanismNone, MechanismLLS, MechanismGMAC, MechanismSHA256:
+	default:
+		return fmt.Errorf("mechanism: want %d, %d, %d or %d, got %d",
+			MechanismNone, MechanismLLS, MechanismGMAC, MechanismSHA256, c.Mechanism)
+	}
+	switch {
+	case c.Policy > security.PolicyAuthenticatedEncrypted:
+		return fmt.Errorf("unknown %s", c.Policy)
 	case c.Mechanism == MechanismNone && (c.Policy != security.PolicyNone || c.Broadcast):
 		return errors.New("a policy or a broadcast key without authentication")
-	case c.Mechanism == MechanismNone:
-		return nil
-	case c.Mechanism != MechanismGMAC:
-		return fmt.Errorf("mechanism: want %d or %d, got %d", MechanismNone, MechanismGMAC, c.Mechanism)
-	case c.Policy != security.PolicyAuthenticated && c.Policy != security.PolicyAuthenticatedEncrypted:
+	case c.Mechanism == MechanismGMAC && c.Policy == security.PolicyNone:
 		return fmt.Errorf("policy %s is too little for hls-gmac", c.Policy)
-	case c.Broadcast && c.Traffic != DedicatedRequired:
-		return errors.New("a broadcast client has to use its dedicated key alone")
+	case c.Broadcast && (c.Mechanism != MechanismGMAC || c.Traffic != DedicatedRequired || c.GlobalBroadcast):
+		return errors.New("a broadcast client has to use its dedicated key alone, and hls-gmac")
+	case !c.ciphered() && (c.GlobalBroadcast || c.GeneralCiphering):
+		return errors.New("a global broadcast key or general-ciphering without ciphering")
+	case c.GeneralCiphering && c.Traffic != DedicatedOrGlobal:
+		return errors.New("general-ciphering carries services under the global key")
 	}
 	return nil
 }
+
+// ciphered reports whether the client uses the application context with ciphering.
+func (c *Client) ciphered() bool { return c.Policy != security.PolicyNone }
+
+// hls reports whether the association is authenticated in four passes.
+func (c *Client) hls() bool { return c.Mechanism == MechanismGMAC || c.Mechanism == MechanismSHA256 }
 
 func (c *client) grant(r Right, objects map[objectKey]cosem.Object) error {
 	k := objectKey{r.Class, r.Instance}

@@ -19,19 +19,23 @@ type protected struct {
 	control   security.Control
 	counter   dlms.InvocationCounter
 	content   []byte
+	ciphering *apdu.GeneralCiphering // of general-ciphering
 }
 
 // form is how an APDU is protected: an answer takes the form of its request.
 type form struct {
 	dedicated, general bool
 	control            security.Control
+	ciphering          *apdu.GeneralCiphering
 }
 
-func (p protected) form() form { return form{p.dedicated, p.general, p.control} }
+func (p *protected) form() form { return form{p.dedicated, p.general, p.control, p.ciphering} }
+
+func (p *protected) overhead() int { return p.form().overhead() }
 
 // carries reports whether the plaintext is the APDU that the tag outside promised, which must be want unless want
 // is 0.
-func (p protected) carries(plain []byte, want apdu.Tag) bool {
+func (p *protected) carries(plain []byte, want apdu.Tag) bool {
 	if len(plain) == 0 {
 		return false
 	}
@@ -40,7 +44,7 @@ func (p protected) carries(plain []byte, want apdu.Tag) bool {
 }
 
 // parseProtected takes a ciphered APDU apart (GB 9.5). An APDU in another form is ErrForm.
-func parseProtected(b []byte) (protected, error) {
+func (c *call) parseProtected(b []byte) (protected, error) {
 	tag, err := apdu.TagOf(b)
 	if err != nil {
 		return protected{}, err
@@ -51,6 +55,11 @@ func parseProtected(b []byte) (protected, error) {
 	case p.general:
 		p.dedicated = tag == apdu.TagGeneralDed
 		g, err = apdu.ParseGeneralCiphered(b)
+	case tag == apdu.TagGeneralCiphering && c.client.GeneralCiphering:
+		p.ciphering, err = parseCiphering(b)
+		if err == nil {
+			g = apdu.GeneralCiphered{Title: p.ciphering.Originator, Ciphered: p.ciphering.Ciphered}
+		}
 	case tag.IsCiphered():
 		p.plain, p.dedicated, _ = apdu.PlainTag(tag)
 		g.Ciphered, err = apdu.ParseCiphered(b)
@@ -64,23 +73,61 @@ func parseProtected(b []byte) (protected, error) {
 	return p, nil
 }
 
-// open checks the form and the protection against what this client must use, and verifies the tag. It changes
-// nothing: the caller commits the counter and only then looks at the plaintext.
-func (c *call) open(p protected, ciph *security.Cipher, peer dlms.SystemTitle) ([]byte, error) {
-	if p.general && !c.client.GeneralForms {
-		return nil, fmt.Errorf("%w: general form", ErrForm)
-	}
-	if p.general && !p.title.IsZero() && p.title != peer { // it may be left out where the association knows it
-		return nil, fmt.Errorf("%w: want %s, got %s", security.ErrTitle, peer, p.title)
-	}
-	if err := c.client.Policy.Check(p.control); err != nil {
+func parseCiphering(b []byte) (*apdu.GeneralCiphering, error) {
+	g, err := apdu.ParseGeneralCiphering(b)
+	if err != nil {
 		return nil, err
 	}
-	plain, err := ciph.Open(c.plain[:0], p.control, peer, p.counter, p.content)
+	return &g, nil
+}
+
+// open checks the form and the protection against what this client must use, and verifies the tag. It changes
+// nothing: the caller commits the counter and only then looks at the plaintext, which lies in a buffer of the call.
+func (c *call) open(p protected, ciph *security.Cipher, peer dlms.SystemTitle) ([]byte, error) {
+	if err := c.checkForm(&p, peer); err != nil {
+		return nil, err
+	}
+	accepts := security.Acceptance{Policy: c.client.Policy, Broadcast: c.env.Broadcast && c.client.GlobalBroadcast}
+	if err := accepts.Check(p.control); err != nil {
+		return nil, err
+	}
+	var extra []byte
+	if p.ciphering != nil {
+		extra = p.ciphering.AAD()
+	}
+	plain, err := ciph.OpenWith(c.plain[:0], p.control, peer, p.counter, extra, p.content)
 	if err == nil {
 		c.plain = plain
 	}
 	return plain, err
+}
+
+// maxExtra bounds what general-ciphering adds to the additional authenticated data, since an answer repeats it.
+const maxExtra = 64
+
+func (c *call) checkForm(p *protected, peer dlms.SystemTitle) error {
+	switch {
+	case p.general && !c.client.GeneralForms && !c.env.Broadcast:
+		return fmt.Errorf("%w: general form", ErrForm)
+	case !p.title.IsZero() && p.title != peer: // it may be left out where the association knows it
+		return fmt.Errorf("%w: want %s, got %s", security.ErrTitle, peer, p.title)
+	case p.ciphering == nil:
+		return nil
+	case c.env.Broadcast:
+		return fmt.Errorf("%w: general-ciphering", ErrForm)
+	}
+	g := p.ciphering
+	switch {
+	case !g.Recipient.IsZero() && g.Recipient != c.server.device.SystemTitle():
+		return fmt.Errorf("%w: for %s", security.ErrTitle, g.Recipient)
+	case g.Key.Kind == apdu.KeyInfoIdentified && g.Key.KeyID == apdu.KeyIDGlobalBroadcast:
+		return security.ErrKeySet
+	case g.Key.Kind > apdu.KeyInfoIdentified || g.Key.KeyID != apdu.KeyIDGlobalUnicast:
+		return fmt.Errorf("%w: general-ciphering by %s", ErrForm, g.Key.Kind)
+	case len(g.AAD()) > maxExtra:
+		return fmt.Errorf("%w: general-ciphering with too much in it", ErrForm)
+	}
+	return nil
 }
 
 // keys is a cipher with the counters of one key.
@@ -143,21 +190,37 @@ func (c *call) seal(dst []byte, f form, k keys, plain []byte) ([]byte, error) {
 		return nil, err
 	}
 	dst = slices.Grow(dst, len(plain)+f.overhead())
-	g := apdu.GeneralCiphered{Title: title, Ciphered: apdu.Ciphered{Tag: tag, Control: byte(f.control), Counter: ic}}
-	if f.general {
-		dst, err = g.AppendHeader(dst, len(plain)+security.TagSize)
-	} else {
-		dst, err = g.Ciphered.AppendHeader(dst, len(plain)+security.TagSize)
+	ciphered := apdu.Ciphered{Tag: tag, Control: byte(f.control), Counter: ic}
+	var extra []byte
+	switch n := len(plain) + security.TagSize; {
+	case f.ciphering != nil:
+		g := f.answer(title, ciphered)
+		extra = g.AAD()
+		dst, err = g.AppendHeader(dst, n)
+	case f.general:
+		dst, err = apdu.GeneralCiphered{Title: title, Ciphered: ciphered}.AppendHeader(dst, n)
+	default:
+		dst, err = ciphered.AppendHeader(dst, n)
 	}
 	if err != nil {
 		return nil, err
 	}
-	return k.cipher.Seal(dst, f.control, title, ic, plain)
+	return k.cipher.SealWith(dst, f.control, title, ic, extra, plain)
+}
+
+// answer is the general-ciphering that answers another one: from the one it was for, to the one it came from.
+func (f form) answer(own dlms.SystemTitle, c apdu.Ciphered) apdu.GeneralCiphering {
+	return apdu.GeneralCiphering{
+		TransactionID: f.ciphering.TransactionID, Originator: own, Recipient: f.ciphering.Originator,
+		Key: f.ciphering.Key, Ciphered: c,
+	}
 }
 
 // tag is the tag of an APDU in the form f.
 func (f form) tag(plain apdu.Tag) (apdu.Tag, error) {
 	switch {
+	case f.ciphering != nil:
+		return apdu.TagGeneralCiphering, nil
 	case f.general && f.dedicated:
 		return apdu.TagGeneralDed, nil
 	case f.general:
@@ -173,7 +236,10 @@ func (f form) tag(plain apdu.Tag) (apdu.Tag, error) {
 // overhead is what seal adds at most to an APDU in form f, in bytes.
 func (f form) overhead() int {
 	n := 1 + 3 + 1 + 4 + security.TagSize // tag, length, SC, IC, authentication tag
-	if f.general {
+	switch {
+	case f.ciphering != nil:
+		n += len(f.ciphering.TransactionID) + 3 + 2*(1+dlms.SystemTitleSize) + 2 + 3 // titles, times, key info
+	case f.general:
 		n += 1 + dlms.SystemTitleSize
 	}
 	return n
@@ -194,7 +260,7 @@ func (c *call) refuse(err error) []byte {
 		}
 		return nil
 	case errors.Is(err, ErrForm), errors.Is(err, security.ErrPolicy), errors.Is(err, security.ErrSuite),
-		errors.Is(err, security.ErrCompressed), errors.Is(err, security.ErrKeySet), errors.Is(err, security.ErrTitle):
+		errors.Is(err, security.ErrCompressed), errors.Is(err, security.ErrEncryptedOnly), errors.Is(err, security.ErrKeySet), errors.Is(err, security.ErrTitle):
 		return exception(apdu.StateServiceNotAllowed, apdu.ServiceOperationNotPossible)
 	}
 	c.fail("apdu not served", err)

@@ -21,7 +21,7 @@ func (c *call) release() []byte {
 		c.server.end(c.index, nil)
 		return rlre(apdu.ReleaseNormal, nil)
 	}
-	p, err := parseProtected(q.UserInformation)
+	p, err := c.parseProtected(q.UserInformation)
 	if err != nil || p.dedicated {
 		return rlre(apdu.ReleaseNotFinished, nil)
 	}

@@ -166,7 +166,13 @@ func TestAModelThatCannotBeServedSafelyIsRefused(t *testing.T) {
 		"right on no object":      func(c *server.Client) { c.Rights = right(dlms.ClassData, dlms.OBIS{1}, 2) },
 		"the same right twice":    func(c *server.Client) { c.Rights = slices.Repeat(right(dlms.ClassData, obisName, 2), 2) },
 		"no policy":               func(c *server.Client) { c.Policy = security.PolicyNone },
-		"a password":              func(c *server.Client) { c.Mechanism = 1 },
+		"an unknown mechanism":    func(c *server.Client) { c.Mechanism = 7 },
+		"a password to broadcast": func(c *server.Client) { c.Mechanism, c.Broadcast = server.MechanismLLS, true },
+		"two broadcast keys":      func(c *server.Client) { c.Broadcast, c.GlobalBroadcast = true, true },
+		"general and dedicated":   func(c *server.Client) { c.GeneralCiphering = true },
+		"a broadcast in clear": func(c *server.Client) {
+			c.Mechanism, c.Policy, c.GlobalBroadcast = server.MechanismLLS, security.PolicyNone, true
+		},
 		"a policy and nobody":     func(c *server.Client) { c.Mechanism = server.MechanismNone },
 		"no link":                 func(c *server.Client) { c.Links = nil },
 		"one link twice":          func(c *server.Client) { c.Links = []string{lan, lan} },

@@ -28,6 +28,21 @@ type Device interface {
 	Event(Event)
 }
 
+// SecretHolder is a [Device] with clients that authenticate by a password (MechanismLLS) or by a secret
+// (MechanismSHA256).
+type SecretHolder interface {
+	// Secret returns the password or secret of the client of that name. An error refuses the client for now. It is
+	// called as the methods of Device are.
+	Secret(client string) (key.Secret, error)
+}
+
+// BroadcastHolder is a [Device] that holds global broadcast keys (GB 9.2.3.3.5), for a [Client] with GlobalBroadcast.
+type BroadcastHolder interface {
+	// BroadcastKey returns the global broadcast key of a security setup with the floors of those who send under it.
+	// There is no sending counter: a device seals nothing under it. It is called as the methods of Device are.
+	BroadcastKey(setup dlms.OBIS) (*security.Cipher, security.ReceiveFloor, error)
+}
+
 // Options are shared by all devices that are served alike.
 type Options struct {
 	// Now is the time of the host, which no client can set and which does not go back: ages and rates count on it,
@@ -112,8 +127,10 @@ type generation struct {
 // slot is what is kept for one (link, client SAP).
 type slot struct {
 	limit limiter
-	assoc *association
-	past  []pastSession // of the associations that brought a dedicated key, the newest last
+	// guesses bounds wrong passwords. Unlike limit it bounds attempts.
+	guesses limiter
+	assoc   *association
+	past    []pastSession // of the associations that brought a dedicated key, the newest last
 }
 
 // New returns a server of device. For a fleet, make one Kind and use Kind.New.

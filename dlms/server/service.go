@@ -8,7 +8,6 @@ import (
 	"github.com/meterseal/meterseal/dlms"
 	"github.com/meterseal/meterseal/dlms/apdu"
 	"github.com/meterseal/meterseal/dlms/cosem"
-	"github.com/meterseal/meterseal/dlms/security"
 )
 
 // service serves everything but AARQ and RLRQ.
@@ -18,10 +17,13 @@ func (c *call) service() []byte {
 		return c.say(exception(apdu.StateServiceNotAllowed, apdu.ServiceOperationNotPossible))
 	}
 	if !a.ciphered() {
+		if !a.open {
+			return c.say(c.authenticatePlain())
+		}
 		a.apdus++
-		return c.say(c.dispatch(c.req.APDU, a.maxSend))
+		return c.say(c.dispatch(c.req.APDU, c.limit()))
 	}
-	p, err := parseProtected(c.req.APDU)
+	p, err := c.parseProtected(c.req.APDU)
 	if err != nil {
 		if errors.Is(err, ErrForm) { // not protected, or in a form that no client here may use
 			return c.say(exception(apdu.StateServiceNotAllowed, apdu.ServiceOperationNotPossible))
@@ -36,7 +38,6 @@ func (c *call) service() []byte {
 
 // traffic serves a ciphered service of an open association.
 func (c *call) traffic(p protected) []byte {
-	a := c.slot.assoc
 	if c.client.Broadcast || !p.dedicated && c.client.Traffic == DedicatedRequired {
 		// Nothing is sealed under a broadcast key, and no traffic is taken under an association key.
 		return c.say(c.refuse(ErrForm))
@@ -49,7 +50,7 @@ func (c *call) traffic(p protected) []byte {
 	if err != nil {
 		return c.say(c.refuse(err))
 	}
-	answer := c.dispatch(plain, a.maxSend-p.form().overhead())
+	answer := c.dispatch(plain, c.limit()-p.overhead())
 	if len(answer) == 0 || apdu.Tag(answer[0]) == apdu.TagExceptionResponse {
 		return c.say(answer)
 	}
@@ -80,38 +81,14 @@ func (c *call) receive(p protected, k keys) ([]byte, error) {
 	return plain, nil
 }
 
-// broadcast takes an unconfirmed service addressed to all stations, under the broadcast key of the sender's
-// association. It is never answered, whatever it is.
-func (c *call) broadcast(tag apdu.Tag) {
-	if c.index < 0 || tag != apdu.TagDedSetRequest && tag != apdu.TagDedActionRequest {
-		return
-	}
-	c.attach()
-	a := c.slot.assoc
-	if !c.client.Broadcast || a == nil || !a.open || a.session == nil || len(c.req.APDU) > int(c.client.MaxPDU) {
-		return
-	}
-	p, err := parseProtected(c.req.APDU)
-	if err != nil || p.control != security.AuthenticatedEncrypted {
-		return
-	}
-	plain, err := c.receive(p, a.session.keys())
-	if err != nil {
-		c.fail("broadcast", err)
-		return
-	}
-	if len(plain) < 3 || apdu.InvokeID(plain[2]).Confirmed() {
-		return
-	}
-	c.env.Broadcast = true
-	c.dispatch(plain, 0)
-}
-
 // dispatch serves a service in clear and returns the answer in clear, of at most limit bytes; nil for none. It is valid
 // until the next answer is written.
 func (c *call) dispatch(plain []byte, limit int) []byte {
 	a := c.slot.assoc
 	c.env.Peer, c.env.Association = a.peer, a
+	if a.transfer != nil {
+		a.transfer.out = nil // an earlier answer that nobody fetches any more
+	}
 	tag := apdu.Tag(plain[0])
 	var answer []byte
 	var err error
