@@ -29,12 +29,16 @@ func ReadData(r *wire.Reader) (d Data) {
 
 // ReadDataInto is ReadData into d, which is null-data before and after an error.
 func ReadDataInto(r *wire.Reader, d *Data) {
-	tag, _ := r.Peek()
-	if Tag(tag) == TagArray || Tag(tag) == TagStructure {
+	switch tag, _ := r.Peek(); Tag(tag) {
+	case TagArray, TagStructure:
 		*d = readLists(r)
 		return
+	case TagOctetString:
+		r.Uint8()
+		d.tag, d.b = TagOctetString, r.OctetString()
+	default:
+		readScalar(r, Tag(r.Uint8()), d)
 	}
-	readScalar(r, Tag(r.Uint8()), d)
 	if r.Err() != nil {
 		*d = Data{}
 	}
@@ -141,7 +145,10 @@ func readBitString(r *wire.Reader) Data {
 // AppendBinary appends the value in A-XDR. It fails only for a value nested deeper than MaxDataDepth.
 func (d Data) AppendBinary(dst []byte) ([]byte, error) { return d.appendTo(dst, 0) }
 
-func (d Data) appendTo(dst []byte, depth int) ([]byte, error) {
+// AppendData is AppendBinary without a copy of the value.
+func AppendData(dst []byte, d *Data) ([]byte, error) { return d.appendTo(dst, 0) }
+
+func (d *Data) appendTo(dst []byte, depth int) ([]byte, error) {
 	dst = append(dst, byte(d.tag))
 	switch d.tag {
 	case TagArray, TagStructure:
@@ -159,7 +166,7 @@ func (d Data) appendTo(dst []byte, depth int) ([]byte, error) {
 	return dst, nil
 }
 
-func (d Data) appendList(dst []byte, depth int) ([]byte, error) {
+func (d *Data) appendList(dst []byte, depth int) ([]byte, error) {
 	if depth == MaxDataDepth {
 		return nil, fmt.Errorf("append data: %w: more than %d levels", ErrDataDepth, MaxDataDepth)
 	}

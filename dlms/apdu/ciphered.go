@@ -48,7 +48,17 @@ func (t Tag) IsCiphered() bool {
 }
 
 // ParseCiphered parses a protected APDU with a tag of its own service.
-func ParseCiphered(b []byte) (c Ciphered, err error) {
+func ParseCiphered(b []byte) (Ciphered, error) {
+	if tag, protected, ok := wire.Split(b); ok && Tag(tag).IsCiphered() {
+		if control, counter, content, ok := wire.Header(protected); ok {
+			return Ciphered{Tag: Tag(tag), Control: control, Counter: dlms.InvocationCounter(counter), Content: content}, nil
+		}
+	}
+	return parseCiphered(b)
+}
+
+// parseCiphered is ParseCiphered for every form and every fault.
+func parseCiphered(b []byte) (c Ciphered, err error) {
 	r := wire.NewReader(b)
 	c.read(&r)
 	if err := r.Done(); err != nil {
@@ -156,28 +166,33 @@ func appendOptionalTitle(dst []byte, t dlms.SystemTitle) []byte {
 	return append(append(dst, dlms.SystemTitleSize), t[:]...)
 }
 
-// PutHeader writes what AppendHeader appends, in the form that the tag asks for, at the end of room, which has
-// MaxHeader bytes or more, and returns where it begins. The content of n bytes follows room in memory.
-func (g GeneralCiphered) PutHeader(room []byte, n int) (start int, err error) {
-	start = len(room) - g.headerLen(n)
+// PutHeader writes everything before the content of n bytes at the end of room, which has MaxHeader bytes or more,
+// and returns where it begins: the content follows room in memory. tag is one that a Ciphered or a GeneralCiphered
+// may have; only the general forms carry title, and a zero title is left out.
+func PutHeader(room []byte, tag Tag, title dlms.SystemTitle, control byte, ic dlms.InvocationCounter, n int) (start int, err error) {
+	start = len(room) - headerLen(tag, title, n)
 	if start < 0 || n < 0 {
 		return 0, fmt.Errorf("put header: %w: room of %d bytes for a content of %d", ErrLength, len(room), n)
 	}
-	at := room[start:start]
-	if g.Tag.IsGeneral() {
-		_, err = g.AppendHeader(at, n)
-	} else {
-		_, err = g.Ciphered.AppendHeader(at, n)
+	dst := append(room[start:start], byte(tag))
+	switch {
+	case tag.IsCiphered():
+	case tag.IsGeneral():
+		dst = appendOptionalTitle(dst, title)
+	default:
+		return 0, fmt.Errorf("put header: %w: %s", ErrTag, tag)
 	}
-	return start, err
+	dst = wire.AppendLength(dst, headerSize+n)
+	appendNumber(append(dst, control), uint32(ic))
+	return start, nil
 }
 
-func (g *GeneralCiphered) headerLen(n int) int {
+func headerLen(tag Tag, title dlms.SystemTitle, n int) int {
 	size := 1 + wire.LengthSize(headerSize+n) + headerSize
 	switch {
-	case !g.Tag.IsGeneral():
+	case !tag.IsGeneral():
 		return size
-	case g.Title.IsZero():
+	case title.IsZero():
 		return size + 1
 	}
 	return size + 1 + dlms.SystemTitleSize

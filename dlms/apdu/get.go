@@ -192,23 +192,26 @@ func readGetResult(r *wire.Reader) (v GetResult) {
 // read reads a choice into v, which is zero before. A data access result of success in the place of a value says
 // nothing and is refused.
 func (v *GetResult) read(r *wire.Reader) {
-	if !readChoice(r.In("result")) {
-		dlms.ReadDataInto(r.In("data"), &v.Data)
+	if c := r.In("result").Uint8(); c != 0 {
+		checkChoice(r, c)
+		v.Result = readRefusal(r)
 		return
 	}
-	v.Result = readRefusal(r)
+	dlms.ReadDataInto(r.In("data"), &v.Data)
 }
 
 // readChoice reads the tag of a choice between 0 and 1.
 func readChoice(r *wire.Reader) bool {
 	c := r.Uint8()
-	if c > 1 {
-		badChoice(r, c)
-	}
+	checkChoice(r, c)
 	return c == 1
 }
 
-func badChoice(r *wire.Reader, c uint8) { r.Fail(fmt.Errorf("%w: choice %d", ErrValue, c)) }
+func checkChoice(r *wire.Reader, c uint8) {
+	if c > 1 {
+		r.Fail(fmt.Errorf("%w: choice %d", ErrValue, c))
+	}
+}
 
 // readRefusal reads a data access result that must not be success.
 func readRefusal(r *wire.Reader) dlms.DataAccessResult {
@@ -235,7 +238,7 @@ func (v *GetResult) append(dst []byte) ([]byte, error) {
 	if v.Result != dlms.DataAccessSuccess {
 		return append(dst, 1, byte(v.Result)), nil
 	}
-	return v.Data.AppendBinary(append(dst, 0))
+	return dlms.AppendData(append(dst, 0), &v.Data)
 }
 
 func (b *Block) appendG(dst []byte) []byte {
@@ -247,7 +250,10 @@ func (b *Block) appendG(dst []byte) []byte {
 }
 
 // AppendBinary appends the response, without allocation when dst has the room.
-func (p GetResponse) AppendBinary(dst []byte) ([]byte, error) {
+func (p GetResponse) AppendBinary(dst []byte) ([]byte, error) { return p.Append(dst) }
+
+// Append is AppendBinary without a copy of the struct.
+func (p *GetResponse) Append(dst []byte) ([]byte, error) {
 	dst = appendHead(dst, TagGetResponse, uint8(p.Kind), p.ID)
 	var err error
 	switch p.Kind {
@@ -260,5 +266,8 @@ func (p GetResponse) AppendBinary(dst []byte) ([]byte, error) {
 	default:
 		err = badKind(TagGetResponse, uint8(p.Kind))
 	}
-	return appendError(TagGetResponse, dst, err)
+	if err != nil {
+		return appendError(TagGetResponse, nil, err)
+	}
+	return dst, nil
 }

@@ -213,6 +213,9 @@ func appendNumber(dst []byte, n uint32) []byte {
 
 // head reads tag, kind and invoke-id of a service.
 func head(r *wire.Reader, want Tag) (kind uint8, id InvokeID) {
+	if second, third, ok := r.Triple(byte(want)); ok {
+		return second, InvokeID(third)
+	}
 	expectTag(r, want)
 	kind = r.In("kind").Uint8()
 	return kind, InvokeID(r.In("invoke id").Uint8())

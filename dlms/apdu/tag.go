@@ -225,10 +225,10 @@ func wrongTag(r *wire.Reader, want, got Tag) {
 
 // done ends a parser: the first error or trailing bytes, under the APDU's name.
 func done(r *wire.Reader, name Tag) error {
-	if err := r.Done(); err != nil {
-		return parseError(name, err)
+	if r.Exact() {
+		return nil
 	}
-	return nil
+	return notDone(r, name)
 }
 
-func parseError(name Tag, err error) error { return fmt.Errorf("parse %s: %w", name, err) }
+func notDone(r *wire.Reader, name Tag) error { return fmt.Errorf("parse %s: %w", name, r.Done()) }

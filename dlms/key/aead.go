@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+
+	"github.com/meterseal/meterseal/dlms/internal/bare"
 )
 
 // TagSize is the size in bytes of a GCM authentication tag in DLMS (GB 9.2.3.3.7.2).
@@ -38,6 +40,14 @@ func (a *aead) Seal(dst, nonce, plaintext, additionalData []byte) []byte {
 
 func (a *aead) Open(dst, nonce, ciphertext, additionalData []byte) ([]byte, error) {
 	return a.inner().Open(dst, nonce, ciphertext, additionalData)
+}
+
+// Bare gives the cipher to the packages of this library, which hide it again.
+func (a *aead) Bare(t bare.Token) cipher.AEAD {
+	if !t.Valid() {
+		return a
+	}
+	return a.inner()
 }
 
 func (a *aead) String() string               { return a.name }

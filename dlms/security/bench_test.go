@@ -69,12 +69,13 @@ func bySize(b *testing.B, run func(b *testing.B, n int)) {
 // encodeAndSeal is what an end does for one answer: it encodes the response behind the room for the header and
 // encrypts it there. The bytes it returns are those of buf.
 func encodeAndSeal(c *security.Cipher, buf []byte, p *apdu.GetResponse, ic dlms.InvocationCounter) ([]byte, error) {
-	plain, err := p.AppendBinary(buf[:security.Reserve])
+	plain, err := p.Append(buf[:security.Reserve])
 	if err != nil {
 		return nil, err
 	}
-	e := security.Envelope{Tag: apdu.TagDedGetResponse, Control: security.AuthenticatedEncrypted, Title: alice, Counter: ic}
-	return c.SealInPlace(plain, e)
+	return c.SealInPlace(plain, security.Envelope{
+		Tag: apdu.TagDedGetResponse, Control: security.AuthenticatedEncrypted, Title: alice, Counter: ic,
+	})
 }
 
 // openAndDecode is what an end does with one answer: what p then has aliases buf, or b where buf is nil.

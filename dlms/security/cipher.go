@@ -11,6 +11,7 @@ import (
 	"slices"
 
 	"github.com/meterseal/meterseal/dlms"
+	"github.com/meterseal/meterseal/dlms/internal/bare"
 	"github.com/meterseal/meterseal/dlms/key"
 )
 
@@ -55,7 +56,7 @@ func NewCipher(aead cipher.AEAD, ak key.Authentication) (*Cipher, error) {
 }
 
 func newCipher(aead cipher.AEAD, head []byte) *Cipher {
-	s := &state{aead: aead, head: len(head), aad: slices.Clone(head)}
+	s := &state{aead: bare.Of(aead), head: len(head), aad: slices.Clone(head)}
 	return &Cipher{state: func() *state { return s }}
 }
 
@@ -161,13 +162,18 @@ func (c *Cipher) verifyGMAC(title dlms.SystemTitle, ic dlms.InvocationCounter, t
 
 // setIV writes the initialization vector: system title || invocation counter (GB 9.2.3.3.7.3).
 func (s *state) setIV(title dlms.SystemTitle, ic dlms.InvocationCounter) {
-	copy(s.iv[:], title[:])
+	if [dlms.SystemTitleSize]byte(s.iv[:]) != title {
+		copy(s.iv[:], title[:])
+	}
 	binary.BigEndian.PutUint32(s.iv[dlms.SystemTitleSize:], uint32(ic))
 }
 
 // header returns SC || AK || extra || text. It is overwritten by the next call.
 func (s *state) header(ctl Control, extra, text []byte) []byte {
-	s.aad[0] = byte(ctl)
+	// A byte that was just written holds up the cipher's load of the block that it is in.
+	if s.aad[0] != byte(ctl) {
+		s.aad[0] = byte(ctl)
+	}
 	aad := s.aad[:s.head]
 	if len(extra) == 0 && len(text) == 0 {
 		return aad

@@ -34,17 +34,21 @@ type Envelope struct {
 //	buf, err = response.AppendBinary(buf)
 //	out, err := cipher.SealInPlace(buf, envelope)
 func (c *Cipher) SealInPlace(b []byte, e Envelope) ([]byte, error) {
+	return c.sealInPlace(b, e.Tag, e.Control, e.Title, e.Counter)
+}
+
+// sealInPlace takes the envelope apart, so that it is not copied from small stores by a wide load on the hot path.
+func (c *Cipher) sealInPlace(b []byte, tag apdu.Tag, ctl Control, title dlms.SystemTitle, ic dlms.InvocationCounter) ([]byte, error) {
 	if len(b) < Reserve {
 		return nil, fmt.Errorf("%w: want %d bytes before the plaintext, got %d", ErrReserve, Reserve, len(b))
 	}
 	b = slices.Grow(b, TagSize)
 	plain := b[Reserve:]
-	h := apdu.GeneralCiphered{Title: e.Title, Ciphered: apdu.Ciphered{Tag: e.Tag, Control: byte(e.Control), Counter: e.Counter}}
-	start, err := h.PutHeader(b[:Reserve], len(plain)+TagSize)
+	start, err := apdu.PutHeader(b[:Reserve], tag, title, byte(ctl), ic, len(plain)+TagSize)
 	if err != nil {
 		return nil, err
 	}
-	if _, err = c.Seal(plain[:0], e.Control, e.Title, e.Counter, plain); err != nil {
+	if _, err = c.Seal(plain[:0], ctl, title, ic, plain); err != nil {
 		return nil, err
 	}
 	return b[start : len(b)+TagSize], nil

@@ -22,15 +22,17 @@ type rule struct {
 var importRules = []rule{
 	// The public library.
 	{from: "dlms/internal/wire"},
+	{from: "dlms/internal/bare"},
 	{from: "dlms", may: []string{"dlms/internal/wire"}},
 	{from: "dlms/apdu", may: []string{"dlms", "dlms/internal/wire"}},
-	{from: "dlms/key", may: []string{"dlms"}},
-	{from: "dlms/security", may: []string{"dlms", "dlms/internal/wire", "dlms/key", "dlms/apdu"}},
+	{from: "dlms/key", may: []string{"dlms", "dlms/internal/bare"}},
+	{from: "dlms/security", may: []string{"dlms", "dlms/internal/bare", "dlms/internal/wire", "dlms/key", "dlms/apdu"}},
 	{from: "dlms/link", may: []string{"dlms"}},
 	{from: "dlms/link/...", may: []string{"dlms", "dlms/internal/wire", "dlms/link", "dlms/link/internal/..."}},
 	{from: "dlms/cosem", may: []string{"dlms", "dlms/internal/wire", "dlms/apdu", "dlms/key", "dlms/security"}},
 	{from: "dlms/client", may: []string{"dlms", "dlms/internal/wire", "dlms/apdu", "dlms/key", "dlms/security", "dlms/link"}},
 	{from: "dlms/server", may: []string{"dlms", "dlms/internal/wire", "dlms/apdu", "dlms/key", "dlms/security", "dlms/link", "dlms/cosem"}},
+	{from: "dlms/decode", may: []string{"dlms", "dlms/internal/wire", "dlms/apdu", "dlms/key", "dlms/security", "dlms/cosem", "dlms/link", "dlms/link/..."}},
 	{from: "dlms/dlmstest", may: []string{"dlms/..."}},
 
 	// Words and files that several parts share.

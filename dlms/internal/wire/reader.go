@@ -192,11 +192,24 @@ func (r *Reader) longLength(first uint8) int {
 
 // OctetString reads a length and as many bytes; they alias the input.
 func (r *Reader) OctetString() []byte {
-	n := r.Length()
-	if r.err != nil {
-		return nil
+	if r.off < len(r.b) {
+		n, from := int(r.b[r.off]), r.off+1
+		if n < 0x80 && n <= len(r.b)-from { // the short form, and all of it there
+			r.off = from + n
+			return r.b[from:r.off:r.off]
+		}
 	}
-	return r.take(n)
+	return r.Bytes(r.Length())
+}
+
+// Triple reads three bytes at once when the first is want; else, and where there are not three, it reads nothing.
+func (r *Reader) Triple(want byte) (second, third byte, ok bool) {
+	if r.off+3 > len(r.b) || r.b[r.off] != want {
+		return 0, 0, false
+	}
+	p := r.b[r.off : r.off+3]
+	r.off += 3
+	return p[1], p[2], true
 }
 
 // Count reads the number of elements of a list whose elements take at least size bytes each. More elements than
@@ -223,6 +236,9 @@ func (r *Reader) Expect(want byte) {
 
 // Optional reads the usage flag of an OPTIONAL component: 0 absent, everything else present (IEC 61334-6).
 func (r *Reader) Optional() bool { return r.Bool() }
+
+// Exact reports that there is no error and that nothing is left: that Done returns nil.
+func (r *Reader) Exact() bool { return r.err == nil && r.off == len(r.b) }
 
 // Done returns the first error, or ErrTrailing when bytes are left.
 func (r *Reader) Done() error {
