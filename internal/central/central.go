@@ -51,6 +51,7 @@ type IS struct {
 
 	provisioning sync.Mutex
 	alarms       sync.Map // of those on the record in this process
+	greeted      sync.Map // concentrators that have come and were not welcomed yet
 }
 
 var _ api.Backend = (*IS)(nil)
@@ -136,6 +137,7 @@ func (is *IS) wire() {
 	is.hand = relay.NewHand(relay.Config{
 		Bus: is.wan, Vault: is.vault, Locate: is.locate, Own: is.own, Actor: actorIS, Rand: is.deps.Rand,
 		Now: is.deps.Now, Log: is.deps.Log, WrapAEAD: is.deps.WrapAEAD,
+		NoKey: func(d dlms.SystemTitle) { is.greeted.Store(d, true) },
 	})
 	width, concentrators := 0, 0
 	if is.deps.Serial {
@@ -207,15 +209,11 @@ func (is *IS) Serve() error { return is.wan.HandleUp(is.up) }
 
 // Beat does the work that is due, once, and returns how many key changes it took up.
 func (is *IS) Beat(ctx context.Context) (int, error) {
+	errs := []error{is.welcome(ctx)}
 	n, err := is.reconciler.Pass(ctx)
-	if err != nil {
-		return n, err
-	}
-	if err := is.settleGrants(ctx); err != nil {
-		return n, err
-	}
+	errs = append(errs, err, is.settleGrants(ctx))
 	_, err = is.audit.Sequence(ctx)
-	return n, err
+	return n, errors.Join(append(errs, err)...)
 }
 
 // grantInterval is how often grants are looked at.

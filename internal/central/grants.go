@@ -98,5 +98,8 @@ func (is *IS) watchGrants(ctx context.Context) error {
 		if err := is.settleGrants(ctx); err != nil && ctx.Err() == nil {
 			is.deps.Log.Error("grants could not be settled", "error", err)
 		}
+		if err := is.welcome(ctx); err != nil && ctx.Err() == nil {
+			is.deps.Log.Warn("a concentrator could not be given its keys", "error", err)
+		}
 	}
 }

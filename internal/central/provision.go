@@ -1,6 +1,7 @@
 package central
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -186,8 +187,26 @@ func (is *IS) hello(ctx context.Context, from dlms.SystemTitle, h bus.Hello) err
 		return err
 	}
 	is.deps.Log.Info("concentrator is up", "concentrator", from.String(), "found", len(h.Found), "held", len(h.Held))
+	is.greeted.Store(from, true)
 	is.reconciler.Kick()
 	return nil
+}
+
+// welcome gives the concentrators that have greeted what they should hold: the versions in force. One that was told of
+// them while it was away, or that has forgotten one that came back, gets them here.
+func (is *IS) welcome(ctx context.Context) error {
+	var titles []dlms.SystemTitle
+	is.greeted.Range(func(t, _ any) bool { titles = append(titles, t.(dlms.SystemTitle)); return true })
+	slices.SortFunc(titles, func(a, b dlms.SystemTitle) int { return bytes.Compare(a[:], b[:]) })
+	var errs []error
+	for _, d := range titles {
+		is.greeted.Delete(d)
+		if _, err := is.Provision(ctx, d); err != nil {
+			is.greeted.Store(d, true)
+			errs = append(errs, fmt.Errorf("welcome concentrator %s: %w", d, err))
+		}
+	}
+	return errors.Join(errs...)
 }
 
 func (is *IS) takeLog(ctx context.Context, from dlms.SystemTitle, entries []keylog.Entry) error {

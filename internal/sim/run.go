@@ -132,7 +132,7 @@ func (w *World) settle(ctx context.Context) {
 		if s, err := w.nodes[0].is.Status(ctx); err == nil && s.OpenChanges == 0 {
 			return
 		}
-		w.sleep(ctx, time.Minute, 30*time.Minute)
+		w.sleep(ctx, time.Minute, 2*time.Hour)
 	}
 	w.broken("changes are still open after %d turns of calm", calmTurns)
 	for _, r := range w.reasons(ctx) {

@@ -2,6 +2,7 @@ package sim
 
 import (
 	"fmt"
+	"log/slog"
 	"os"
 	"testing"
 	"testing/synctest"
@@ -45,7 +46,11 @@ func TestOneSeed(t *testing.T) {
 		fmt.Sscan(s, &seed)
 	}
 	without, _ := defence.Parse(os.Getenv("WITHOUT"))
-	r := runSeed(t, Options{Seed: seed, Keep: 4000, Without: without})
+	var log *slog.Logger
+	if os.Getenv("DEBUG") != "" {
+		log = slog.New(slog.NewTextHandler(os.Stderr, nil))
+	}
+	r := runSeed(t, Options{Seed: seed, Keep: 4000, Without: without, Log: log})
 	t.Log(r)
 	if r.Failed() || testing.Verbose() {
 		for _, l := range r.Record {

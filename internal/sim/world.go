@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"log/slog"
 	"os"
 	"path/filepath"
 	"strings"
@@ -37,6 +38,8 @@ type Options struct {
 	Rounds int
 	// Without takes defences away.
 	Without defence.Set
+	// Log takes what the parts have to tell. nil discards.
+	Log *slog.Logger
 	// Keep is how many lines of the record are kept for a person.
 	Keep int
 }
@@ -119,7 +122,7 @@ func (w *World) meters(ctx context.Context, recipient string) error {
 	}
 	k, err := meter.NewKind(w.opt.Profile, meter.Options{
 		Now: w.now, Rand: w.keys, WrapAEAD: w.oracle.wrap("meter"), Curve: loadcurve.Household(w.now().Add(-time.Hour), 1),
-		Without: w.opt.Without,
+		Without: w.opt.Without, Log: w.opt.Log,
 	})
 	if err != nil {
 		return err
@@ -232,6 +235,8 @@ func (w *World) arrive(ctx context.Context, s *station) {
 	w.note("late order arrives at %s", s.title)
 	var o bus.Order
 	if s.liar && json.Unmarshal(data, &o) == nil {
+		ctx, cancel := context.WithTimeout(ctx, bus.MaxOrderLife)
+		defer cancel()
 		s.take(ctx, o)
 		return
 	}

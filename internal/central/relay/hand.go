@@ -49,6 +49,9 @@ type Config struct {
 	WrapAEAD func(cipher.AEAD, key.Fingerprint) cipher.AEAD
 	// Timeout bounds one exchange with a meter, default 10 s.
 	Timeout time.Duration
+	// NoKey, if set, is told of a concentrator that could not open its own association with a meter: it may lack the
+	// version in force.
+	NoKey func(concentrator dlms.SystemTitle)
 }
 
 // Hand opens associations of the IS's own. It is safe for concurrent use; the associations of one meter must not

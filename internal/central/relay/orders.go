@@ -74,6 +74,10 @@ func (h *Hand) Perform(ctx context.Context, meter dlms.SystemTitle, ops ...bus.O
 	defer unlock()
 	reply, err := order(ctx, h.cfg.Bus, place.Concentrator, bus.Order{Perform: &bus.Perform{Meter: meter, Ops: ops}})
 	if err != nil {
+		var f *bus.Fault
+		if h.cfg.NoKey != nil && errors.As(err, &f) && (f.Code == bus.FaultNoKey || f.Code == bus.FaultRefused) {
+			h.cfg.NoKey(place.Concentrator)
+		}
 		return err
 	}
 	if reply.Perform == nil || len(reply.Perform.Results) == 0 {

@@ -68,8 +68,9 @@ type Store interface {
 	// Ask inserts a change per meter and role that has no open one; it returns those inserted.
 	Ask(ctx context.Context, changes []Change) (int, error)
 	// Due returns open changes whose time has come, at most limit, at most one per meter (the first by role
-	// order CC_IS, CC_LAN, CC_LOCALE), grouped by concentrator.
-	Due(ctx context.Context, now time.Time, limit int) ([]Change, error)
+	// order CC_IS, CC_LAN, CC_LOCALE), grouped by concentrator. None waits beyond the horizon: what is due later than
+	// that was written under a clock that was ahead, and counts as due.
+	Due(ctx context.Context, now, horizon time.Time, limit int) ([]Change, error)
 	// Save writes step, to, attempts, tried, due, error and done time of each change.
 	Save(ctx context.Context, changes []Change) error
 	// Open counts the changes that are not done, and returns the earliest due time.

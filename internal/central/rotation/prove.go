@@ -83,12 +83,17 @@ func (r *Reconciler) finish(ctx context.Context, c *Change) {
 		return
 	}
 	c.Step, c.LastError, c.DoneAt, c.Attempts = StepDone, "", r.cfg.Now(), 0
-	if c.Role != role.CCLAN {
+	r.tell(ctx, c, c.to())
+}
+
+// tell lets the concentrator know which version is in force. It may have forgotten an old one that came back by a late
+// transfer, and then gets it anew; else it would find it by trying.
+func (r *Reconciler) tell(ctx context.Context, c *Change, k role.KeyRef) {
+	if k.Role != role.CCLAN {
 		return
 	}
-	// The concentrator tries the newest version first anyway; that it may drop the old one is only tidiness.
-	if err := r.cfg.Provisioner.Provision(ctx, c.Concentrator, []role.KeyRef{c.to()}); err != nil {
-		r.cfg.Log.Warn("the concentrator was not told of the proof; it will be at its next contact", "key_ref", c.to().String(), "error", err)
+	if err := r.cfg.Provisioner.Provision(ctx, c.Concentrator, []role.KeyRef{k}); err != nil {
+		r.cfg.Log.Warn("the concentrator was not told of the proof; it will be at its next contact", "key_ref", k.String(), "error", err)
 	}
 }
 
@@ -143,4 +148,5 @@ func (r *Reconciler) found(ctx context.Context, c *Change, k role.KeyRef) {
 	c.From, c.To, c.Step, c.Attempts = k.Version, 0, StepWanted, 0
 	c.DueAt = r.cfg.Now()
 	c.Tried++
+	r.tell(ctx, c, k)
 }

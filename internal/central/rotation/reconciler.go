@@ -115,7 +115,8 @@ func (r *Reconciler) sleep(ctx context.Context) {
 
 // Pass brings every change that is due as far as it goes and returns how many it took up.
 func (r *Reconciler) Pass(ctx context.Context) (int, error) {
-	due, err := r.cfg.Store.Due(ctx, r.cfg.Now(), r.cfg.Batch)
+	now := r.cfg.Now()
+	due, err := r.cfg.Store.Due(ctx, now, now.Add(2*r.cfg.RetryMax), r.cfg.Batch)
 	if err != nil {
 		return 0, fmt.Errorf("read due key changes: %w", err)
 	}

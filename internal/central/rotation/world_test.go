@@ -98,7 +98,7 @@ func (w *world) Ask(_ context.Context, changes []Change) (int, error) {
 	return n, nil
 }
 
-func (w *world) Due(_ context.Context, now time.Time, limit int) ([]Change, error) {
+func (w *world) Due(_ context.Context, now, _ time.Time, limit int) ([]Change, error) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if err := w.step(); err != nil {

@@ -287,14 +287,8 @@ func (e *entry) close() error {
 	return f.Close()
 }
 
-// remove forgets an old version for good: with a newer one active it never comes back.
-func (e *entry) remove() error {
-	err := e.close()
-	return errors.Join(err, durable.Remove(e.ring.path(e.id, e.last)))
-}
-
-// erase forgets the key and leaves an empty file, whose name says how far its counters may have gone: the meter may
-// come back, with the same key.
+// erase forgets the key and leaves an empty file, whose name says how far its counters may have gone: the version may
+// come back: with the meter, or because it turns out to be in force.
 func (e *entry) erase() error {
 	err := e.close()
 	return errors.Join(err, durable.ReplaceLines(e.ring.path(e.id, e.last)))

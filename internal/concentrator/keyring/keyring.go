@@ -14,6 +14,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"os"
 	"path/filepath"
 	"slices"
@@ -177,8 +178,10 @@ func (r *Ring) Close() error {
 	return err
 }
 
-// Take takes one key of a Provision. When it returns nil the key and its phase are durable. A phase never goes back,
-// and with a version in phase active the older ones go.
+// Take takes one key of a Provision. When it returns nil the key and its phase are durable. A phase does not go back by
+// itself. A version in phase active is the one that the central system has proven: any other that was active becomes one
+// that may be in force, and the older ones go. It need not be the newest: a transfer that was long on its way may bring
+// in a version that was given up.
 func (r *Ring) Take(p bus.ProvisionKey) error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -207,10 +210,21 @@ func (r *Ring) Take(p bus.ProvisionKey) error {
 			return err
 		}
 	}
-	if e.phase() == bus.PhaseActive {
-		return r.dropOlder(k)
+	if p.Phase == bus.PhaseActive {
+		return errors.Join(r.demote(k), r.dropOlder(k))
 	}
 	return nil
+}
+
+// demote makes every other active version of the meter one that may be in force.
+func (r *Ring) demote(k id) error {
+	var err error
+	for n, e := range r.meters[k.meter] {
+		if n != k.version && e.phase() == bus.PhaseActive {
+			err = errors.Join(err, e.setPhase(bus.PhaseSent))
+		}
+	}
+	return err
 }
 
 // rank orders the phases; 0 is none of them.
@@ -243,15 +257,15 @@ func (r *Ring) add(k id, s enrol.SealedKey, phase bus.Phase) (*entry, error) {
 		return nil, ErrLost
 	}
 	for n, e := range r.meters[k.meter] {
-		if n > k.version && e.phase() == bus.PhaseActive {
+		if n > k.version && e.phase() == bus.PhaseActive && phase != bus.PhaseActive {
 			return nil, fmt.Errorf("%w: version %d is active, an older one is not taken back", ErrRefused, n)
 		}
 		if e.key.Equal(opened) {
 			return nil, fmt.Errorf("%w: the same key as version %d", ErrRefused, n)
 		}
 	}
-	if len(r.meters[k.meter]) >= maxVersions {
-		return nil, fmt.Errorf("%w: %d versions are held", ErrRefused, maxVersions)
+	if err := r.makeRoom(k.meter); err != nil {
+		return nil, err
 	}
 	return r.write(k, opened, record{Sealed: &s, Phase: phase})
 }
@@ -282,19 +296,34 @@ func (r *Ring) write(k id, opened key.Unicast, rec record) (*entry, error) {
 	return e, nil
 }
 
+// makeRoom forgets the oldest version that is not active, where as many are held as may be. The central system never
+// forgets one: should it be in force after all, it is sealed to this concentrator anew.
+func (r *Ring) makeRoom(meter dlms.SystemTitle) error {
+	versions := r.meters[meter]
+	if len(versions) < maxVersions {
+		return nil
+	}
+	for _, n := range slices.Sorted(maps.Keys(versions)) {
+		if e := versions[n]; e.phase() != bus.PhaseActive {
+			return r.forget(id{meter, n}, e)
+		}
+	}
+	return fmt.Errorf("%w: %d active versions are held", ErrRefused, len(versions))
+}
+
+// forget drops a version, but not how far its counters may have gone.
+func (r *Ring) forget(k id, e *entry) error {
+	r.lost[k] = e.last
+	delete(r.meters[k.meter], k.version)
+	return e.erase()
+}
+
 // dropOlder forgets the versions before k.
 func (r *Ring) dropOlder(k id) error {
 	var err error
 	for n, e := range r.meters[k.meter] {
 		if n < k.version {
-			delete(r.meters[k.meter], n)
-			err = errors.Join(err, e.remove())
-		}
-	}
-	for l, reached := range r.lost {
-		if l.meter == k.meter && l.version < k.version {
-			delete(r.lost, l)
-			err = errors.Join(err, durable.Remove(r.path(l, reached)))
+			err = errors.Join(err, r.forget(id{k.meter, n}, e))
 		}
 	}
 	return err
@@ -306,8 +335,7 @@ func (r *Ring) Remove(meter dlms.SystemTitle) error {
 	defer r.mu.Unlock()
 	var err error
 	for n, e := range r.meters[meter] {
-		r.lost[id{meter, n}] = e.last
-		err = errors.Join(err, e.erase())
+		err = errors.Join(err, r.forget(id{meter, n}, e))
 	}
 	delete(r.meters, meter)
 	return err

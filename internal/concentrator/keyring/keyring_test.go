@@ -149,10 +149,10 @@ func TestAKeyIsTriedFromTheTimeItWasSentAndOldOnesGoWhenItIsActive(t *testing.T)
 			t.Errorf("step %d, after a restart: %s", i+1, diff)
 		}
 	}
-	if files, err := os.ReadDir(w.dir); err != nil || len(files) != 1 {
-		t.Errorf("files left: %v, %v", files, err)
+	if n := filesWithKeys(t, w.dir); n != 1 {
+		t.Errorf("want one file with a key, got %d", n)
 	}
-	if err := r.Take(w.provision(2, bus.PhaseActive, 2000, 3000)); !errors.Is(err, ErrRefused) {
+	if err := r.Take(w.provision(2, bus.PhaseSent, 2000, 3000)); !errors.Is(err, ErrRefused) {
 		t.Errorf("an old version came back: %v", err)
 	}
 	want := []bus.HeldKey{{Meter: meter, Version: 3, Phase: bus.PhaseActive}}
@@ -161,6 +161,51 @@ func TestAKeyIsTriedFromTheTimeItWasSentAndOldOnesGoWhenItIsActive(t *testing.T)
 	}
 	if got := r.Meters(); len(got) != 1 || got[0] != meter {
 		t.Errorf("meters: %v", got)
+	}
+}
+
+func filesWithKeys(t *testing.T, dir string) (n int) {
+	t.Helper()
+	files, err := os.ReadDir(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, f := range files {
+		if i, err := f.Info(); err != nil || i.Size() > 0 {
+			n++
+		}
+	}
+	return n
+}
+
+func TestAnOldVersionThatTheMeterProvedInForceComesBackWithCountersOfItsOwn(t *testing.T) {
+	w := newWorld(t)
+	r := w.open()
+	take(t, r, w.provision(2, bus.PhaseSent, 1, 1000))
+	take(t, r, w.provision(3, bus.PhaseActive, 1, 1000))
+	if err := r.Take(w.provision(2, bus.PhaseActive, 1, 1000)); !errors.Is(err, ErrLost) {
+		t.Errorf("its old counters: %v", err)
+	}
+	take(t, r, w.provision(2, bus.PhaseActive, 1001, 2000))
+	want := []Version{{3, bus.PhaseSent}, {2, bus.PhaseActive}}
+	for range 2 {
+		if diff := cmp.Diff(want, r.Usable(meter)); diff != "" {
+			t.Error(diff)
+		}
+		r = w.restart(r)
+	}
+}
+
+func TestTheOldestVersionThatIsNotActiveMakesRoom(t *testing.T) {
+	w := newWorld(t)
+	r := w.open()
+	take(t, r, w.provision(1, bus.PhaseActive, 1, 1000))
+	for v := range uint32(maxVersions + 4) {
+		take(t, r, w.provision(v+2, bus.PhaseSent, 1, 1000))
+	}
+	got := r.Usable(meter)
+	if len(got) != maxVersions || got[0].Number != maxVersions+5 || got[len(got)-1] != (Version{1, bus.PhaseActive}) {
+		t.Errorf("held: %v", got)
 	}
 }
 
