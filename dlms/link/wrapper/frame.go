@@ -44,14 +44,35 @@ type Frame struct {
 
 // AppendFrame appends f to dst.
 func AppendFrame(dst []byte, f Frame) ([]byte, error) {
-	if len(f.APDU) > MaxAPDU {
-		return dst, fmt.Errorf("wrapper: apdu: %w: want at most %d bytes, got %d", ErrTooLong, MaxAPDU, len(f.APDU))
+	if err := checkLength(len(f.APDU)); err != nil {
+		return dst, err
 	}
-	dst = binary.BigEndian.AppendUint16(dst, Version)
-	dst = binary.BigEndian.AppendUint16(dst, uint16(f.Source))
-	dst = binary.BigEndian.AppendUint16(dst, uint16(f.Destination))
-	dst = binary.BigEndian.AppendUint16(dst, uint16(len(f.APDU)))
-	return append(dst, f.APDU...), nil
+	start := len(dst)
+	dst = append(appendHeader(dst, f.Source, f.Destination), f.APDU...)
+	return dst, setLength(dst[start:])
+}
+
+func checkLength(n int) error {
+	if n > MaxAPDU {
+		return fmt.Errorf("wrapper: apdu: %w: want at most %d bytes, got %d", ErrTooLong, MaxAPDU, n)
+	}
+	return nil
+}
+
+// appendHeader appends a header without its length.
+func appendHeader(dst []byte, source, destination dlms.SAP) []byte {
+	return append(dst, Version>>8, Version&0xFF, byte(source>>8), byte(source),
+		byte(destination>>8), byte(destination), 0, 0)
+}
+
+// setLength writes the length of the APDU into the header before it.
+func setLength(frame []byte) error {
+	n := len(frame) - HeaderSize
+	if err := checkLength(n); err != nil {
+		return err
+	}
+	binary.BigEndian.PutUint16(frame[6:], uint16(n))
+	return nil
 }
 
 // ParseFrame reads b as exactly one frame, as a datagram carries it. The APDU aliases b.

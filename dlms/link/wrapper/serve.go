@@ -24,9 +24,11 @@ type Options struct {
 	MaxAPDU int
 	// MaxConns is the number of TCP connections open at once; one more is closed at once. Default 256.
 	MaxConns int
-	// IdleTimeout closes a TCP connection on which no whole frame has come for so long. Default 10 minutes.
+	// IdleTimeout closes a TCP connection on which no whole frame has come for so long, at the latest for twice as
+	// long. Default 10 minutes.
 	IdleTimeout time.Duration
-	// WriteTimeout closes a TCP connection that does not take an answer for so long. Default 30 s.
+	// WriteTimeout closes a TCP connection that does not take an answer for so long, at the latest for twice as long.
+	// Default 30 s.
 	WriteTimeout time.Duration
 	// Log gets connections refused and ended. Default: nowhere.
 	Log *slog.Logger
@@ -135,16 +137,15 @@ func (s *session) know(sap dlms.SAP) error {
 // next waits for a whole frame. The time counts from the last one, so that dribbled bytes do not hold a connection
 // open. When ctx ends, reads end and not the connection: an answer under way goes out.
 func (s *session) next(ctx context.Context) (Frame, error) {
-	by := time.Now().Add(s.options.IdleTimeout)
-	if err := s.reading.Enter(ctx, by); err != nil {
+	if err := s.reading.EnterFor(ctx, s.options.IdleTimeout); err != nil {
 		return Frame{}, fmt.Errorf("wrapper: %w", err)
 	}
-	for {
+	for extended := false; ; extended = true {
 		f, err := s.decoder.ReadFrame(s.conn)
 		if err == nil {
 			return f, nil
 		}
-		if !s.reading.Again(err, by) {
+		if extended || !s.reading.Extend(err, s.options.IdleTimeout) {
 			return Frame{}, fmt.Errorf("wrapper: receive: %w", err)
 		}
 	}
@@ -152,17 +153,17 @@ func (s *session) next(ctx context.Context) (Frame, error) {
 
 // write sends s.out. It does not end with the context.
 func (s *session) write() error {
-	by := time.Now().Add(s.options.WriteTimeout)
-	if err := s.writing.Enter(context.Background(), by); err != nil {
+	if err := s.writing.EnterFor(context.Background(), s.options.WriteTimeout); err != nil {
 		return fmt.Errorf("wrapper: %w", err)
 	}
-	for sent := 0; ; {
+	extended := false
+	for sent := 0; ; extended = true {
 		n, err := s.conn.Write(s.out[sent:])
 		sent += n
 		switch {
 		case err == nil:
 			return nil
-		case !s.writing.Again(err, by):
+		case extended || !s.writing.Extend(err, s.options.WriteTimeout):
 			return fmt.Errorf("wrapper: send: %w", err)
 		}
 	}
@@ -171,11 +172,20 @@ func (s *session) write() error {
 // answer appends the frame that answers f to dst, or nothing: a handler may be silent, and a broadcast is never
 // answered (GB: it carries unconfirmed services only).
 func answer(ctx context.Context, h link.Handler, f Frame, from net.Addr, dst []byte) ([]byte, error) {
-	reply := h.HandleAPDU(ctx, link.Request{Client: f.Source, Server: f.Destination, APDU: f.APDU, Remote: from})
-	if reply == nil || f.Destination == dlms.SAPAllStations {
-		return dst, nil
+	r := link.Request{Client: f.Source, Server: f.Destination, APDU: f.APDU, Remote: from}
+	start := len(dst)
+	dst = appendHeader(dst, f.Destination, f.Source)
+	silent := true
+	if a, ok := h.(link.Appender); ok {
+		dst = a.AppendAPDU(ctx, r, dst)
+		silent = len(dst) <= start+HeaderSize
+	} else if reply := h.HandleAPDU(ctx, r); reply != nil {
+		dst, silent = append(dst, reply...), false
 	}
-	return AppendFrame(dst, Frame{Source: f.Destination, Destination: f.Source, APDU: reply})
+	if silent || f.Destination == dlms.SAPAllStations {
+		return dst[:start], nil
+	}
+	return dst, setLength(dst[start:])
 }
 
 // ending tells the ordinary ends of a connection from the others.

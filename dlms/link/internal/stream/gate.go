@@ -7,6 +7,7 @@ import (
 	"net"
 	"os"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -16,16 +17,21 @@ import (
 //
 // The deadline that is set may be earlier than the bound of the call under way, one that an earlier call left
 // behind: a call that it ends is begun again ([Gate.Again]). It is never later.
+//
+// One call is under way at a time. Close may come from elsewhere.
 type Gate struct {
 	set     func(time.Time) error // nil for a stream without deadlines
 	abandon func() error
 
-	mu    sync.Mutex
+	// What the caller alone reads without the lock; it writes under it.
 	done  <-chan struct{} // of the context that is watched
+	armed time.Time       // the deadline that is set, zero for none
+
+	cut atomic.Bool // the context that is watched has ended, and the deadline is in the past
+
+	mu    sync.Mutex
 	stop  func() bool
 	watch uint64 // number of the context that is watched
-	cut   bool   // that context has ended, and the deadline is in the past
-	armed time.Time
 }
 
 // NewReadGate bounds reads of c.
@@ -53,7 +59,7 @@ func (g *Gate) CanBound() bool {
 	}
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	return g.cut || g.set(g.armed) == nil
+	return g.cut.Load() || g.set(g.armed) == nil
 }
 
 // Enter prepares a call that ends with ctx, or at the time by if it is not zero. It returns the error of a context
@@ -62,16 +68,12 @@ func (g *Gate) Enter(ctx context.Context, by time.Time) error {
 	if ctx.Err() != nil {
 		return context.Cause(ctx)
 	}
-	g.mu.Lock()
-	defer g.mu.Unlock()
 	if done := ctx.Done(); done != g.done {
-		g.forget()
-		if err := g.restore(); err != nil {
+		if err := g.turnTo(ctx, done); err != nil {
 			return err
 		}
-		g.observe(ctx, done)
 	}
-	if by.IsZero() || !g.armed.IsZero() && !g.armed.After(by) || g.cut {
+	if by.IsZero() || !g.armed.IsZero() && !g.armed.After(by) {
 		return nil
 	}
 	return g.arm(by)
@@ -83,12 +85,29 @@ func (g *Gate) Again(err error, by time.Time) bool {
 	if !IsTimeout(err) {
 		return false
 	}
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	if g.cut || g.armed.IsZero() || !by.IsZero() && !time.Now().Before(by) {
+	if g.armed.IsZero() || !by.IsZero() && !time.Now().Before(by) {
 		return false
 	}
-	return g.arm(by) == nil
+	return g.arm(by) == nil && !g.cut.Load()
+}
+
+// EnterFor is Enter for a call that may last for d, without looking at the clock: an earlier deadline is left in
+// place, and the first one that passes within the call is followed by another d ([Gate.Extend]). So the call ends
+// between d and twice d from now.
+func (g *Gate) EnterFor(ctx context.Context, d time.Duration) error {
+	if err := g.Enter(ctx, time.Time{}); err != nil {
+		return err
+	}
+	if !g.armed.IsZero() {
+		return nil
+	}
+	return g.arm(time.Now().Add(d))
+}
+
+// Extend reports whether a call of EnterFor that ended with err is to be begun again: a deadline had passed, and
+// another d has been set. The caller extends a call once.
+func (g *Gate) Extend(err error, d time.Duration) bool {
+	return IsTimeout(err) && g.arm(time.Now().Add(d)) == nil && !g.cut.Load()
 }
 
 // Close ends the watch over a context.
@@ -98,21 +117,31 @@ func (g *Gate) Close() {
 	g.forget()
 }
 
+// turnTo watches another context, and undoes what the end of the last one has done.
+func (g *Gate) turnTo(ctx context.Context, done <-chan struct{}) error {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.forget()
+	g.done = done
+	if g.cut.Swap(false) && g.set != nil {
+		g.armed = time.Time{}
+		if err := g.set(g.armed); err != nil {
+			return err
+		}
+	}
+	if done != nil {
+		watch := g.watch
+		g.stop = context.AfterFunc(ctx, func() { g.interrupt(watch) })
+	}
+	return nil
+}
+
 func (g *Gate) forget() {
 	if g.stop != nil {
 		g.stop()
 	}
-	g.done, g.stop = nil, nil
+	g.stop = nil
 	g.watch++ // an interruption under way finds that it comes too late
-}
-
-func (g *Gate) observe(ctx context.Context, done <-chan struct{}) {
-	if done == nil {
-		return
-	}
-	watch := g.watch
-	g.done = done
-	g.stop = context.AfterFunc(ctx, func() { g.interrupt(watch) })
 }
 
 // interrupt ends the blocking call. A stream that refuses deadlines (os.ErrNoDeadline) is closed: else the caller
@@ -123,7 +152,7 @@ func (g *Gate) interrupt(watch uint64) {
 		g.mu.Unlock()
 		return
 	}
-	g.cut = true
+	g.cut.Store(true)
 	stuck := g.set == nil || g.set(past) != nil
 	g.mu.Unlock()
 	if stuck {
@@ -131,20 +160,15 @@ func (g *Gate) interrupt(watch uint64) {
 	}
 }
 
-func (g *Gate) restore() error {
-	if !g.cut {
-		return nil
-	}
-	g.cut = false
-	if g.set == nil {
-		return nil
-	}
-	return g.arm(time.Time{})
-}
-
+// arm sets the deadline, unless the context has ended.
 func (g *Gate) arm(by time.Time) error {
 	if g.set == nil {
 		return os.ErrNoDeadline
+	}
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if g.cut.Load() {
+		return nil
 	}
 	if err := g.set(by); err != nil {
 		return err
