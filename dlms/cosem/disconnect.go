@@ -1,6 +1,8 @@
 package cosem
 
 import (
+	"context"
+
 	"github.com/meterseal/meterseal/dlms"
 	"github.com/meterseal/meterseal/dlms/apdu"
 )
@@ -32,7 +34,10 @@ func (s ControlState) String() string {
 type DisconnectConfig struct {
 	Instance dlms.OBIS
 	// Mode is control_mode, 0 to 6: which transitions the meter knows.
-	Mode uint8
+	Mode ControlMode
+	// ModeOf reads the mode of a device whose mode can be changed; nil is Mode. SetMode changes it; nil refuses.
+	ModeOf  func(env *Env) (ControlMode, error)
+	SetMode func(env *Env, m ControlMode) error
 	// State reads output_state (is there current at the customer's side) and control_state.
 	State func(env *Env) (output bool, state ControlState, err error)
 	// Disconnect and Reconnect are the remote commands; nil refuses.
@@ -64,9 +69,31 @@ func (o *disconnect) Get(env *Env, attribute int8, sel apdu.Selection) (dlms.Dat
 		_, s, err := o.state(env)
 		return dlms.Enum(uint8(s)), err
 	case 4:
-		return dlms.Enum(o.cfg.Mode), nil
+		m, err := o.mode(env)
+		return dlms.Enum(uint8(m)), err
 	}
 	return undefined()
+}
+
+func (o *disconnect) mode(env *Env) (ControlMode, error) {
+	if o.cfg.ModeOf == nil {
+		return o.cfg.Mode, nil
+	}
+	return o.cfg.ModeOf(env)
+}
+
+func (o *disconnect) Set(env *Env, attribute int8, value dlms.Data) error {
+	if attribute != 4 || o.cfg.SetMode == nil {
+		return dlms.DataAccessReadWriteDenied
+	}
+	m, err := parseEnum[ControlMode](value)
+	if err != nil {
+		return dlms.DataAccessTypeUnmatched
+	}
+	if !m.Valid() {
+		return dlms.DataAccessScopeViolated
+	}
+	return o.cfg.SetMode(env, m)
 }
 
 func (o *disconnect) state(env *Env) (bool, ControlState, error) {
@@ -86,3 +113,37 @@ func (o *disconnect) Invoke(env *Env, method int8, _ dlms.Data) (dlms.Data, erro
 	}
 	return dlms.Null(), dlms.ActionReadWriteDenied
 }
+
+// RemoteDisconnectControl is a Disconnect control of a meter (BB 4.5.8).
+type RemoteDisconnectControl struct{ remote }
+
+// DisconnectControlAt returns the Disconnect control under a logical name, 0.0.96.3.10.255 by the standard.
+func DisconnectControlAt(c Caller, o dlms.OBIS) RemoteDisconnectControl {
+	return RemoteDisconnectControl{remote{c, dlms.ClassDisconnectControl, o}}
+}
+
+// Output reads whether the customer is supplied.
+func (r RemoteDisconnectControl) Output(ctx context.Context) (bool, error) {
+	return readAs(ctx, r.remote, 2, dlms.Data.Bool)
+}
+
+// State reads control_state.
+func (r RemoteDisconnectControl) State(ctx context.Context) (ControlState, error) {
+	return readAs(ctx, r.remote, 3, parseEnum[ControlState])
+}
+
+// Mode reads control_mode.
+func (r RemoteDisconnectControl) Mode(ctx context.Context) (ControlMode, error) {
+	return readAs(ctx, r.remote, 4, parseEnum[ControlMode])
+}
+
+// SetMode writes control_mode.
+func (r RemoteDisconnectControl) SetMode(ctx context.Context, m ControlMode) error {
+	return r.set(ctx, 4, dlms.Enum(uint8(m)))
+}
+
+// Disconnect commands a disconnection. That it was done is for State to say.
+func (r RemoteDisconnectControl) Disconnect(ctx context.Context) error { return r.trigger(ctx, 1) }
+
+// Reconnect commands a reconnection: by the mode the supply is on at once, or a person at the meter has to act.
+func (r RemoteDisconnectControl) Reconnect(ctx context.Context) error { return r.trigger(ctx, 2) }

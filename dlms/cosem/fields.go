@@ -180,10 +180,12 @@ func Fixed[T any](v T) Stored[T] {
 	return Stored[T]{Load: func(*Env) (T, error) { return v, nil }}
 }
 
-// field is one attribute of a record. A nil set makes it read-only.
+// field is one attribute of a record.
 type field[T any] struct {
 	get func(T) dlms.Data
 	set func(*T, dlms.Data) error
+	// readOnly keeps clients from writing it.
+	readOnly bool
 }
 
 // fieldOf is the attribute that stands at one place of T.
@@ -200,8 +202,11 @@ func fieldOf[T, V any](at func(*T) *V, data func(V) dlms.Data, parse func(dlms.D
 	}
 }
 
-// fixed makes a field that reads as it did and cannot be written.
-func (f field[T]) fixed() field[T] { return field[T]{get: f.get} }
+// fixed makes a field that a client reads and does not write.
+func (f field[T]) fixed() field[T] {
+	f.readOnly = true
+	return f
+}
 
 // record is an object whose attributes from 2 on are the fields of one value.
 type record[T any] struct {
@@ -236,7 +241,7 @@ func (o *record[T]) Get(env *Env, attribute int8, sel apdu.Selection) (dlms.Data
 
 func (o *record[T]) Set(env *Env, attribute int8, value dlms.Data) error {
 	i := int(attribute) - 2
-	if i < 0 || i >= len(o.fields) || o.fields[i].set == nil || o.store.Load == nil || o.store.Save == nil {
+	if i < 0 || i >= len(o.fields) || o.fields[i].readOnly || o.store.Load == nil || o.store.Save == nil {
 		return dlms.DataAccessReadWriteDenied
 	}
 	v, err := o.store.Load(env)
@@ -269,9 +274,6 @@ func readRecord[T any](ctx context.Context, r remote, fields []field[T]) (T, err
 		if err != nil {
 			return v, err
 		}
-		if f.set == nil {
-			continue
-		}
 		if err := f.set(&v, d); err != nil {
 			return v, fmt.Errorf("get %s: %w", r.attribute(n), err)
 		}
@@ -282,7 +284,7 @@ func readRecord[T any](ctx context.Context, r remote, fields []field[T]) (T, err
 // write writes one attribute of such an object out of a whole value.
 func write[T any](ctx context.Context, r remote, fields []field[T], n int8, v T) error {
 	i := int(n) - 2
-	if i < 0 || i >= len(fields) || fields[i].set == nil {
+	if i < 0 || i >= len(fields) || fields[i].readOnly {
 		return fmt.Errorf("set %s: %w: no such attribute to write", r.attribute(n), ErrValue)
 	}
 	return r.set(ctx, n, fields[i].get(v))
