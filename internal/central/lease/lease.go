@@ -25,6 +25,10 @@ var (
 	ErrHeld = errors.New("the lease is held by another process")
 )
 
+// Horizon is how far ahead the end of a lease can be. One that ends later was taken by a clock that was ahead, and counts
+// as ended: the token keeps its owner, if it still lives, from doing harm.
+const Horizon = 15 * time.Minute
+
 // Kinds of leases.
 const (
 	KindConcentrator = "concentrator"

@@ -18,7 +18,7 @@ const DefaultTTL = 30 * time.Second
 type Options struct {
 	// Now is the clock. Required.
 	Now func() time.Time
-	// TTL is how long a lease is held without renewal, DefaultTTL by default.
+	// TTL is how long a lease is held without renewal, DefaultTTL by default, at most Horizon.
 	TTL time.Duration
 	// Log receives what an operator should know. Nothing by default.
 	Log *slog.Logger
@@ -33,7 +33,7 @@ type Manager struct {
 
 // New returns the Manager of owner.
 func New(store Store, owner string, o Options) *Manager {
-	o.TTL = cmp.Or(o.TTL, DefaultTTL)
+	o.TTL = min(cmp.Or(o.TTL, DefaultTTL), Horizon)
 	if o.Log == nil {
 		o.Log = slog.New(slog.DiscardHandler)
 	}
@@ -143,21 +143,20 @@ func (h *Held) keep(ctx context.Context) {
 		case <-ctx.Done():
 			return
 		case <-t.C:
-			h.renew(ctx)
+			if err := h.Renew(ctx); err != nil {
+				h.m.o.Log.Warn("leases could not be renewed", "error", err)
+			}
 		}
 	}
 }
 
-// renew renews all. A database that cannot be reached costs nothing yet: the next third may come in time, and if it does
-// not, the token decides.
-func (h *Held) renew(ctx context.Context) {
-	kept, err := h.m.Renew(ctx, h.Leases()...)
-	if errors.Is(err, ErrFenced) { // this very process was replaced
-		kept, err = nil, nil
-	}
-	if err != nil {
-		h.m.o.Log.Warn("leases could not be renewed", "error", err)
-		return
+// Renew renews all of them now; those that were lost end their contexts. A database that cannot be reached costs nothing
+// yet: the next renewal may come in time, and if it does not, the token decides.
+func (h *Held) Renew(ctx context.Context) error {
+	before := h.Leases()
+	kept, err := h.m.Renew(ctx, before...)
+	if err != nil && !errors.Is(err, ErrFenced) { // fenced: this very process was replaced, and nothing is kept
+		return err
 	}
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -171,6 +170,7 @@ func (h *Held) renew(ctx context.Context) {
 		l.lose(fmt.Errorf("%w: %s", ErrFenced, l.lease))
 		h.m.o.Log.Warn("a lease was lost", "lease", name.String(), "token", l.lease.Token)
 	}
+	return nil
 }
 
 // releaseTimeout bounds the release of work that was told to stop.

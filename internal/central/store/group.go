@@ -17,7 +17,7 @@ var errUnfinished = errors.New("store: the update was not finished; nothing was 
 // them together, so that the disk is waited for once and not once for each. Nobody waits for company: an update that
 // finds the writer idle is alone.
 type commits struct {
-	s    *Store
+	db   *database
 	turn chan struct{} // holds a value while somebody leads
 
 	mu      sync.Mutex
@@ -26,10 +26,10 @@ type commits struct {
 
 // member is one update in the queue.
 type member struct {
+	s        *Store
 	ctx      context.Context //nolint:containedctx // of the caller that waits for this very member
 	fn       func(ctx context.Context) error
 	done     chan struct{}
-	finished bool // fn has returned or panicked
 	err      error
 	panicked any
 }
@@ -42,8 +42,8 @@ func (m *member) result() error {
 }
 
 // do queues an update and returns when it is durable or has failed. Whoever finds the writer free leads the others.
-func (c *commits) do(ctx context.Context, fn func(ctx context.Context) error) error {
-	m := &member{ctx: ctx, fn: fn, done: make(chan struct{})}
+func (c *commits) do(ctx context.Context, s *Store, fn func(ctx context.Context) error) error {
+	m := &member{s: s, ctx: ctx, fn: fn, done: make(chan struct{})}
 	c.mu.Lock()
 	c.waiting = append(c.waiting, m)
 	c.mu.Unlock()
@@ -114,7 +114,7 @@ func (c *commits) lead(m *member) {
 // being committed fails all of them.
 func (c *commits) commit(group []*member) {
 	ctx := context.WithoutCancel(group[0].ctx)
-	w, err := c.s.beginWrite(ctx)
+	w, epochs, err := c.db.beginWrite(ctx, group[0].s.nodeName())
 	if err != nil {
 		failAll(group, err)
 		return
@@ -124,7 +124,7 @@ func (c *commits) commit(group []*member) {
 	var good []*member
 	var parts []part
 	for _, m := range group {
-		left, broken := c.run(ctx, w, m, len(group) == 1)
+		left, broken := c.run(ctx, w, m, epochs, len(group) == 1)
 		if broken != nil {
 			failAll(group, broken)
 			return
@@ -136,7 +136,7 @@ func (c *commits) commit(group []*member) {
 	if len(good) == 0 {
 		return
 	}
-	err = c.s.writeParts(ctx, w, parts)
+	err = c.db.writeParts(ctx, w, parts)
 	if err == nil {
 		err = w.commit(ctx)
 	}
@@ -156,9 +156,17 @@ func failAll(group []*member, cause error) {
 
 // run runs one member's function as a part of the transaction that can be undone alone; where it is the only one, the
 // whole transaction is. An error means that the transaction cannot go on.
-func (c *commits) run(ctx context.Context, w work, m *member, alone bool) (left []part, broken error) {
+func (c *commits) run(ctx context.Context, w work, m *member, epochs map[string]int64, alone bool) (left []part, broken error) {
 	if err := m.ctx.Err(); err != nil {
 		m.err = err
+		return nil, nil
+	}
+	mine, err := m.s.isNode(ctx, w, epochs)
+	if err != nil {
+		return nil, fmt.Errorf("store: %w", err)
+	}
+	if !mine {
+		m.err = m.s.replaced()
 		return nil, nil
 	}
 	if !alone {
@@ -189,8 +197,8 @@ func (c *commits) call(m *member, t *tx) (err error) {
 			m.panicked = r
 		}
 	}()
-	ctx := context.WithValue(m.ctx, key{c.s}, t)
-	if err := c.s.checkFences(ctx, t); err != nil {
+	ctx := context.WithValue(m.ctx, key{c.db}, t)
+	if err := m.s.checkFences(ctx, t); err != nil {
 		return err
 	}
 	if err := m.fn(ctx); err != nil {
@@ -206,31 +214,19 @@ func (c *commits) call(m *member, t *tx) (err error) {
 // has been done yet.
 const beginTries = 3
 
-// beginWrite opens the writing transaction and sees that the node's name is still this process's.
-func (s *Store) beginWrite(ctx context.Context) (w work, err error) {
-	name, want := "", int64(0)
-	if n := s.node.Load(); n != nil {
-		name, want = n.name, n.epoch
-	}
+// beginWrite opens the writing transaction and reads the epoch of a node in it.
+func (db *database) beginWrite(ctx context.Context, node string) (w work, epochs map[string]int64, err error) {
 	var epoch int64
 	for range beginTries {
-		if w, epoch, err = s.engine.begin(ctx, name); err == nil {
-			break
+		if w, epoch, err = db.engine.begin(ctx, node); err == nil {
+			return w, map[string]int64{node: epoch}, nil
 		}
 	}
-	if err != nil {
-		return nil, fmt.Errorf("store: begin: %w", err)
-	}
-	if epoch != want {
-		w.rollback()
-		s.once.Do(func() { close(s.taken) })
-		return nil, fmt.Errorf("%w: another process has taken the name of node %s", ErrFenced, name)
-	}
-	return w, nil
+	return nil, nil, fmt.Errorf("store: begin: %w", err)
 }
 
 // writeParts writes what the members left for the end, group by group.
-func (s *Store) writeParts(ctx context.Context, w work, parts []part) error {
+func (db *database) writeParts(ctx context.Context, w work, parts []part) error {
 	values := map[any][]any{}
 	var order []part
 	for _, p := range parts {
@@ -239,7 +235,7 @@ func (s *Store) writeParts(ctx context.Context, w work, parts []part) error {
 		}
 		values[p.group] = append(values[p.group], p.value)
 	}
-	ctx = context.WithValue(ctx, key{s}, &tx{work: w, write: true})
+	ctx = context.WithValue(ctx, key{db}, &tx{work: w, write: true})
 	for _, p := range order {
 		if err := p.write(ctx, values[p.group]); err != nil {
 			return err

@@ -13,10 +13,10 @@ var _ lease.Store = (*Store)(nil)
 func (s *Store) AcquireLeases(ctx context.Context, owner string, now, until time.Time, names []lease.Name) (got []lease.Lease, err error) {
 	err = s.Update(ctx, func(ctx context.Context) error {
 		tokens, err := each(ctx, s, names, func(n lease.Name) []any {
-			return []any{n.Kind, n.Subject[:], owner, micros(until), micros(now)}
+			return []any{n.Kind, n.Subject[:], owner, micros(until), micros(now), micros(now.Add(lease.Horizon))}
 		}, scanInt, `INSERT INTO leases (kind, subject, owner, token, until) VALUES (?1, ?2, ?3, 1, ?4)
 			ON CONFLICT (kind, subject) DO UPDATE SET owner = excluded.owner, token = leases.token + 1, until = excluded.until
-			WHERE leases.owner = excluded.owner OR leases.until <= ?5 RETURNING token`)
+			WHERE leases.owner = excluded.owner OR leases.until <= ?5 OR leases.until > ?6 RETURNING token`)
 		got = nil
 		for i, t := range tokens {
 			if len(t) > 0 {

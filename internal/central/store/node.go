@@ -3,46 +3,90 @@ package store
 import (
 	"context"
 	"fmt"
+	"sync"
 	"time"
+
+	"github.com/meterseal/meterseal/internal/defence"
 )
 
-// node is a name and the epoch that this process took it in.
+// node is one of the central systems that share a database: its name, and the epoch that the process took it in.
 type node struct {
-	name  string
-	epoch int64
+	name    string
+	epoch   int64
+	without defence.Set
+	once    sync.Once
+	taken   chan struct{}
 }
 
-// TakeNode gives this process its name among those that share the database: the owner of its leases, and of its place
-// in its own key journal. Whoever takes a name last has it: from then on every write of an earlier process of that name
-// fails with ErrFenced, so that a process that was thought dead, or a second one started by mistake, can neither
-// reserve counters nor move a key. Of a restart after a crash nothing more is asked. It is called once, before all else.
-func (s *Store) TakeNode(ctx context.Context, name string, at time.Time) error {
+// NodeOptions of As.
+type NodeOptions struct {
+	// Name of the node: its system title. It owns the node's leases, and its place in its own key journal.
+	Name string
+	// At is the time, for the record.
+	At time.Time
+	// Without takes defences away, for the simulation alone.
+	Without defence.Set
+}
+
+// As returns the database as one of the nodes that share it. Whoever takes a name last has it: from then on every
+// Update through an earlier Store of that name fails with ErrFenced, so that a process that was thought dead, or a
+// second one started by mistake, can neither reserve counters nor move a key; a restart after a crash waits for nothing.
+// Close belongs to the Store that Open has returned.
+func (s *Store) As(ctx context.Context, o NodeOptions) (*Store, error) {
 	var epoch int64
 	err := s.Update(ctx, func(ctx context.Context) (err error) {
 		epoch, err = one(ctx, s, scanInt, `INSERT INTO nodes (name, epoch, taken_at) VALUES (?, 1, ?)
-			ON CONFLICT (name) DO UPDATE SET epoch = nodes.epoch + 1, taken_at = excluded.taken_at RETURNING epoch`, name, micros(at))
+			ON CONFLICT (name) DO UPDATE SET epoch = nodes.epoch + 1, taken_at = excluded.taken_at RETURNING epoch`, o.Name, micros(o.At))
 		if err != nil {
 			return err
 		}
 		// The place in the journal from the time when a database had one process, without a name.
 		_, err = s.exec(ctx, `UPDATE journal_position SET node = ?1 WHERE node = ''
-			AND NOT EXISTS (SELECT 1 FROM journal_position p WHERE p.node = ?1)`, name)
+			AND NOT EXISTS (SELECT 1 FROM journal_position p WHERE p.node = ?1)`, o.Name)
 		return err
 	})
 	if err != nil {
-		return fmt.Errorf("take node %s: %w", name, err)
+		return nil, fmt.Errorf("store: take the name of node %s: %w", o.Name, err)
 	}
-	s.node.Store(&node{name, epoch})
-	return nil
+	n := &node{name: o.Name, epoch: epoch, without: o.Without, taken: make(chan struct{})}
+	return &Store{database: s.database, node: n}, nil
 }
 
-// Taken is closed when a write has failed because another process has taken this one's name: it must end.
-func (s *Store) Taken() <-chan struct{} { return s.taken }
-
-// nodeName is the name of this process, "" before TakeNode.
-func (s *Store) nodeName() string {
-	if n := s.node.Load(); n != nil {
-		return n.name
+// Replaced is closed once an Update has failed because another process has taken this node's name: this one must end.
+// It is nil for a Store that is no node.
+func (s *Store) Replaced() <-chan struct{} {
+	if s.node == nil {
+		return nil
 	}
-	return ""
+	return s.node.taken
+}
+
+// nodeName is the name of the node, "" for none.
+func (s *Store) nodeName() string {
+	if s.node == nil {
+		return ""
+	}
+	return s.node.name
+}
+
+// isNode reports whether the name is still this Store's. What was read of other nodes in the transaction is in epochs.
+func (s *Store) isNode(ctx context.Context, w work, epochs map[string]int64) (bool, error) {
+	if s.node == nil || s.node.without.Off(defence.Fencing) {
+		return true, nil
+	}
+	epoch, known := epochs[s.node.name]
+	if !known {
+		var err error
+		if epoch, err = epochOf(ctx, w, s.node.name); err != nil {
+			return false, err
+		}
+		epochs[s.node.name] = epoch
+	}
+	return epoch == s.node.epoch, nil
+}
+
+// replaced tells, once and for all, that the name is another process's.
+func (s *Store) replaced() error {
+	s.node.once.Do(func() { close(s.node.taken) })
+	return fmt.Errorf("%w: another process has taken the name of node %s", ErrFenced, s.node.name)
 }

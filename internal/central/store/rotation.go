@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/meterseal/meterseal/dlms"
+	"github.com/meterseal/meterseal/internal/central/lease"
 	"github.com/meterseal/meterseal/internal/central/rotation"
 	"github.com/meterseal/meterseal/internal/role"
 )
@@ -54,12 +55,16 @@ func (c Changes) ask(ctx context.Context, changes []rotation.Change) (int64, err
 
 // Due returns the open changes whose time has come, the first by role of each meter. One that waits for its next try
 // holds no other role up: a stuck CC_LAN must not keep an ended grant alive. One that is due beyond the horizon was
-// written by a clock that was ahead, and is due now.
+// written by a clock that was ahead, and is due now. What is under a concentrator that another node has leased is not in
+// the answer.
 func (c Changes) Due(ctx context.Context, now, horizon time.Time, limit int) ([]rotation.Change, error) {
 	return list(ctx, c.s, scanChange, `SELECT `+changeColumns+` FROM changes c
 		WHERE step <> 'done' AND (due_at <= ?1 OR due_at > ?2) AND NOT EXISTS (SELECT 1 FROM changes o
 			WHERE o.meter = c.meter AND o.step <> 'done' AND o.role_order < c.role_order AND (o.due_at <= ?1 OR o.due_at > ?2))
-		ORDER BY concentrator, id LIMIT ?3`, micros(now), micros(horizon), limit)
+		AND NOT EXISTS (SELECT 1 FROM leases l WHERE l.kind = ?3 AND l.subject = c.concentrator
+			AND l.until > ?1 AND l.until <= ?4 AND l.owner <> ?5)
+		ORDER BY concentrator, id LIMIT ?6`, micros(now), micros(horizon), lease.KindConcentrator,
+		micros(now.Add(lease.Horizon)), c.s.nodeName(), limit)
 }
 
 // Save writes how far each change has come.

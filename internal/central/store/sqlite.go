@@ -26,7 +26,7 @@ type sqliteEngine struct {
 
 var _ engine = (*sqliteEngine)(nil)
 
-func openSQLite(ctx context.Context, dir string, readers int) (e *sqliteEngine, err error) {
+func openSQLite(ctx context.Context, dir string, o Options) (e *sqliteEngine, err error) {
 	abs, err := filepath.Abs(filepath.Join(dir, FileName))
 	if err != nil {
 		return nil, err
@@ -40,7 +40,7 @@ func openSQLite(ctx context.Context, dir string, readers int) (e *sqliteEngine, 
 			err = errors.Join(err, e.close())
 		}
 	}()
-	if e.writerDB, err = sql.Open("sqlite", dsn(abs, false)); err != nil {
+	if e.writerDB, err = sql.Open("sqlite", dsn(abs, o.Volatile, false)); err != nil {
 		return e, err
 	}
 	e.writerDB.SetMaxOpenConns(1)
@@ -52,11 +52,11 @@ func openSQLite(ctx context.Context, dir string, readers int) (e *sqliteEngine, 
 		return e, err
 	}
 	e.writer = sqliteSession{db: conn, conn: conn, kept: map[string]*sql.Stmt{}}
-	if e.readerDB, err = sql.Open("sqlite", dsn(abs, true)); err != nil {
+	if e.readerDB, err = sql.Open("sqlite", dsn(abs, o.Volatile, true)); err != nil {
 		return e, err
 	}
-	e.readerDB.SetMaxOpenConns(readers)
-	e.readerDB.SetMaxIdleConns(readers)
+	e.readerDB.SetMaxOpenConns(o.Readers)
+	e.readerDB.SetMaxIdleConns(o.Readers)
 	e.reader = sqliteSession{db: e.readerDB}
 	return e, nil
 }
@@ -73,8 +73,13 @@ func createPrivate(path string) error {
 
 // dsn builds the connection string. synchronous=FULL makes a commit durable before it returns, which laws 4 and 8
 // rest on.
-func dsn(path string, readOnly bool) string {
-	q := url.Values{"_pragma": {"busy_timeout(10000)", "journal_mode(WAL)", "synchronous(FULL)", "foreign_keys(1)"}}
+func dsn(path string, volatile, readOnly bool) string {
+	q := url.Values{"_pragma": {"busy_timeout(10000)", "journal_mode(WAL)", "foreign_keys(1)"}}
+	if volatile {
+		q.Add("_pragma", "synchronous(OFF)")
+	} else {
+		q.Add("_pragma", "synchronous(FULL)")
+	}
 	if readOnly {
 		q.Add("_pragma", "query_only(1)")
 	}

@@ -7,8 +7,6 @@ import (
 	"fmt"
 	"log/slog"
 	"os"
-	"sync"
-	"sync/atomic"
 	"time"
 
 	"github.com/meterseal/meterseal/internal/central/lease"
@@ -34,21 +32,26 @@ type Options struct {
 	URL string
 	// Log receives what an operator should know. Nothing by default.
 	Log *slog.Logger
+	// Volatile does not wait for the disk (SQLite alone): what was committed survives the process, not the machine. For
+	// simulations.
+	Volatile bool
 	// Readers is the number of read connections, 4 by default.
 	Readers int
 }
 
-// Store is one open database. It is safe for concurrent use; there is one writer at a time.
+// Store is one open database, as one node of the central system sees it (see As). It is safe for concurrent use; there
+// is one writer at a time.
 type Store struct {
+	*database
+	node *node // nil: no node, nothing to check
+}
+
+// database is what the nodes that one process holds have in common.
+type database struct {
 	log     *slog.Logger
 	lock    *dirLock
 	engine  engine
 	commits commits
-
-	// node is the name that this process bears in a database of several, with the epoch that it took it in.
-	node  atomic.Pointer[node]
-	taken chan struct{} // closed when another process has taken the name
-	once  sync.Once
 }
 
 // Open opens the database of the data directory dir and brings its schema up to date. The directory is created (0700)
@@ -68,17 +71,17 @@ func Open(ctx context.Context, dir string, o Options) (*Store, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &Store{log: o.Log, lock: lock, taken: make(chan struct{})}
-	s.commits = commits{s: s, turn: make(chan struct{}, 1)}
+	db := &database{log: o.Log, lock: lock}
+	db.commits = commits{db: db, turn: make(chan struct{}, 1)}
 	if o.URL != "" {
-		s.engine, err = asEngine(openPostgres(ctx, o.URL, o.Readers))
-	} else if s.engine, err = asEngine(openSQLite(ctx, dir, o.Readers)); err != nil {
+		db.engine, err = asEngine(openPostgres(ctx, o.URL, o.Readers))
+	} else if db.engine, err = asEngine(openSQLite(ctx, dir, o)); err != nil {
 		err = fmt.Errorf("data directory %s: %w", dir, err)
 	}
 	if err != nil {
 		return nil, errors.Join(err, lock.release())
 	}
-	return s, nil
+	return &Store{database: db}, nil
 }
 
 // asEngine keeps a nil pointer from becoming an engine that is not nil.
@@ -89,8 +92,8 @@ func asEngine[E engine](e E, err error) (engine, error) {
 	return e, nil
 }
 
-// Close closes the database and gives the data directory up.
-func (s *Store) Close() error { return errors.Join(s.engine.close(), s.lock.release()) }
+// Close closes the database, for all its nodes, and gives the data directory up.
+func (db *database) Close() error { return errors.Join(db.engine.close(), db.lock.release()) }
 
 // micros is how a time is stored: microseconds since 1970, UTC; the zero time is 0.
 func micros(t time.Time) int64 {

@@ -1,0 +1,30 @@
+package store_test
+
+import (
+	"testing"
+
+	"github.com/meterseal/meterseal/internal/central/store"
+	"github.com/meterseal/meterseal/internal/central/store/storetest"
+)
+
+func opened(t testing.TB, o store.Options) *store.Store {
+	t.Helper()
+	s, err := store.Open(t.Context(), t.TempDir(), o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = s.Close() })
+	return s
+}
+
+func TestConformanceOfSQLite(t *testing.T) {
+	storetest.Run(t, func(*testing.T) storetest.Opener {
+		return func(t *testing.T) *store.Store { t.Helper(); return opened(t, store.Options{}) }
+	})
+}
+
+func BenchmarkGroupCommitSQLite(b *testing.B) {
+	for name, workers := range map[string]int{"alone": 1, "64 at once": 64} {
+		b.Run(name, func(b *testing.B) { storetest.Volley(b, opened(b, store.Options{}), workers) })
+	}
+}
