@@ -30,7 +30,14 @@ func benchRig(t *testing.T) (r *rig, s *server, tcp, hdlc string) {
 		t.Fatal(err)
 	}
 	s, at := r.serve(benchLine+"keys.json --hdlc 127.0.0.1:0 --clock 2020-03-01T02:00:00+01:00 --load-curve "+curve, wrapperAt+`  hdlc (\S+)`)
-	return r, s, " --connect " + at[0] + " ", " --hdlc --connect " + at[1] + " "
+	return r, s, " --connect " + at[0] + " ", " --hdlc " + at[1] + " "
+}
+
+// hdlcRig is benchRig for those who need the address of HDLC alone.
+func hdlcRig(t *testing.T) (r *rig, s *server, at string) {
+	t.Helper()
+	r, s, _, hdlc := benchRig(t)
+	return r, s, strings.TrimSpace(strings.TrimPrefix(hdlc, " --hdlc "))
 }
 
 func TestABenchMeterAnswersThePublicClientWithLittle(t *testing.T) {
@@ -56,7 +63,7 @@ func TestABenchMeterIsReadWrittenAndWorkedWithKeys(t *testing.T) {
 	if got != "success" {
 		t.Errorf("open the breaker: %v", got)
 	}
-	r.ok("dlms get" + tcp + "--keys keys.json 70/0.0.96.3.10.255/2").stdout("^boolean false$")
+	r.ok("dlms get" + tcp + "--keys keys.json 70/0.0.96.3.10.255/2").stdout("^disconnected$")
 	r.exits(exitFailed, "dlms get"+tcp+"--keys keys.json 3/9.9.9.9.9.255/2").silent().stderr("object-undefined").stderr("hint: ")
 	r.exits(exitFailed, "dlms set"+tcp+"--keys keys.json 3/1.0.1.8.0.255/2 uint32:0").silent().stderr("hint: ")
 	s.stop()

@@ -13,21 +13,27 @@ import (
 func dlmsCommand() *cobra.Command {
 	c := &cobra.Command{
 		Use:   "dlms",
-		Short: "Read, write and invoke on any DLMS meter",
-		Long: `Talks to any DLMS/COSEM meter over TCP: in the COSEM wrapper, or in HDLC with --hdlc.
+		Short: "Browse, read, write and invoke on any DLMS meter",
+		Long: `Talks to any DLMS/COSEM meter, over TCP or a serial port.
+
+` + linkHelp + `
 
 Without keys it is the public client (16), which every meter answers and shows little. With --keys it authenticates
-by HLS-GMAC under the ek of the keys file and everything is authenticated and encrypted.
+by HLS-GMAC under the ek of the keys file and everything is authenticated and encrypted. With --secret FILE it proves
+itself by a password (--auth lls) or an HLS secret (--auth sha256) to a meter that does not cipher.
 
 keys.json belongs to the meter: {"system_title": ..., "ek": ..., "kek": ..., "ak": ...} in hexadecimal, ak only where
 one is in use. Our own system title is --client-title, or one drawn at random at the first use and kept in
 keys.json.counters, beside it, with the counters of the keys: reserved before they are used, never lowered.`,
-		Example: `  meterseal dlms get --connect 127.0.0.1:4059 1/0.0.42.0.0.255/2
+		Example: `  meterseal dlms browse --connect 127.0.0.1:4059
+  meterseal dlms browse --hdlc 10.0.0.7:4001 --physical 17 --values
+  meterseal dlms browse --serial /dev/ttyUSB0 --mode-e --secret password.txt
+  meterseal dlms get --connect 127.0.0.1:4059 1/0.0.42.0.0.255/2
   meterseal dlms profile --connect 127.0.0.1:4059 --keys keys.json --last 10 1.0.99.1.0.255`,
 		Args: cobra.ArbitraryArgs,
 		RunE: group,
 	}
-	c.AddCommand(getCommand(), setCommand(), actionCommand(), profileCommand())
+	c.AddCommand(browseCommand(), getCommand(), setCommand(), actionCommand(), profileCommand())
 	return c
 }
 
@@ -39,7 +45,7 @@ func getCommand() *cobra.Command {
 		Long: `Reads attributes, one after the other in one association. A register is shown with its unit, a clock as a time;
 with --json each value is one line as it came: {"attribute": ..., "value": {TYPE: CONTENT}}.`,
 		Example: `  meterseal dlms get --connect 127.0.0.1:4059 --keys keys.json 8/0.0.1.0.0.255/2 3/1.0.1.8.0.255/2
-  meterseal dlms get --connect 10.0.0.7:4059 --client 1 --auth gmac --keys keys.json --json 15/0.0.40.0.0.255/2`,
+  meterseal dlms get --serial /dev/ttyUSB0 --mode-e --client 1 --auth gmac --keys keys.json --json 15/0.0.40.0.0.255/2`,
 		Args: atLeast(1),
 		RunE: func(c *cobra.Command, args []string) error {
 			refs := make([]dlms.AttributeRef, len(args))

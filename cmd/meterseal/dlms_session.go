@@ -1,11 +1,15 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"crypto/rand"
+	"encoding/hex"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
+	"os"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -13,17 +17,18 @@ import (
 	"github.com/meterseal/meterseal/dlms"
 	"github.com/meterseal/meterseal/dlms/apdu"
 	"github.com/meterseal/meterseal/dlms/client"
+	"github.com/meterseal/meterseal/dlms/key"
 	"github.com/meterseal/meterseal/dlms/link"
-	"github.com/meterseal/meterseal/dlms/link/hdlc"
-	"github.com/meterseal/meterseal/dlms/link/wrapper"
 	"github.com/meterseal/meterseal/dlms/security"
 	"github.com/meterseal/meterseal/internal/keysfile"
 )
 
 // Ways to authenticate.
 const (
-	authNone = "none"
-	authGMAC = "gmac"
+	authNone   = "none"
+	authLLS    = "lls"
+	authGMAC   = "gmac"
+	authSHA256 = "sha256"
 )
 
 // releaseTime bounds the good-bye: what was asked for is done by then.
@@ -31,30 +36,28 @@ const releaseTime = 3 * time.Second
 
 // meterFlags says which meter, as which client, and how.
 type meterFlags struct {
-	connect         string
+	link            linkFlags
 	client, server  uint16
-	physical        uint16
 	auth            string
-	keys            string
+	keys, secret    string
 	title           string
 	counter         uint32
-	dedicated, hdlc bool
+	dedicated       bool
 	ephemeral, json bool
 	timeout         time.Duration
 }
 
 func (f *meterFlags) add(c *cobra.Command) {
+	f.link.add(c)
 	s := c.Flags()
-	s.StringVar(&f.connect, "connect", "", "HOST:PORT of the meter")
 	s.Uint16Var(&f.client, "client", 0, "client SAP (default 1 with keys, 16, the public client, without)")
 	s.Uint16Var(&f.server, "server", uint16(dlms.SAPManagement), "server SAP: the logical device")
-	s.Uint16Var(&f.physical, "physical", 0, "lower HDLC address of the meter, 0 for none")
-	s.StringVar(&f.auth, "auth", "", "none, or gmac: HLS-GMAC and suite 0 (default gmac with --keys, none without)")
+	s.StringVar(&f.auth, "auth", "", "none; lls or sha256, with --secret and no ciphering; gmac: HLS-GMAC and suite 0 (default gmac with --keys, lls with --secret)")
+	s.StringVar(&f.secret, "secret", "", "file of the password or HLS secret: its first line, or hex: and digits")
 	s.StringVar(&f.keys, "keys", "", "the meter's keys file; its counters are kept in FILE.counters")
 	s.StringVar(&f.title, "client-title", "", "our system title, 16 hexadecimal digits (default: one of our own, kept with the counters)")
 	s.Uint32Var(&f.counter, "counter", 0, "the lowest invocation counter to send; it only ever raises ours")
 	s.BoolVar(&f.dedicated, "dedicated", false, "draw a session key for this association; the long-term key then only opens and closes it")
-	s.BoolVar(&f.hdlc, "hdlc", false, "speak HDLC over TCP instead of the COSEM wrapper")
 	s.BoolVar(&f.ephemeral, "ephemeral-keys", false, "keep no counters: only for keys that are thrown away afterwards")
 	s.BoolVar(&f.json, "json", false, "print JSON")
 	s.DurationVar(&f.timeout, "timeout", 30*time.Second, "how long to wait for one answer")
@@ -62,35 +65,48 @@ func (f *meterFlags) add(c *cobra.Command) {
 
 // complete checks the flags and fills in what depends on others.
 func (f *meterFlags) complete(c *cobra.Command) error {
-	if err := need(c, "connect"); err != nil {
+	if err := f.completeAuth(c); err != nil {
 		return err
-	}
-	if f.auth == "" {
-		f.auth = authNone
-		if f.keys != "" {
-			f.auth = authGMAC
-		}
-	}
-	if f.auth != authNone && f.auth != authGMAC {
-		return usage(c, "--auth: want none or gmac, got %q", f.auth)
-	}
-	if f.auth == authGMAC && f.keys == "" {
-		return usage(c, "--auth gmac: want --keys, the meter's keys file")
-	}
-	if f.auth == authNone && f.dedicated {
-		return usage(c, "--dedicated: want --auth gmac; a session key needs a key to travel under")
 	}
 	if f.timeout <= 0 {
 		return usage(c, "--timeout: want a time above 0")
 	}
 	if !c.Flags().Changed("client") {
 		f.client = uint16(dlms.SAPPublic)
-		if f.auth == authGMAC {
+		if f.auth != authNone {
 			f.client = uint16(dlms.SAPManagement)
 		}
 	}
+	return f.link.check(c, dlms.SAP(f.client), dlms.SAP(f.server))
+}
+
+func (f *meterFlags) completeAuth(c *cobra.Command) error {
+	if f.auth == "" {
+		switch {
+		case f.keys != "":
+			f.auth = authGMAC
+		case f.secret != "":
+			f.auth = authLLS
+		default:
+			f.auth = authNone
+		}
+	}
+	switch {
+	case f.auth == authGMAC && f.keys == "":
+		return usage(c, "--auth gmac: want --keys, the meter's keys file")
+	case f.bySecret() && f.secret == "":
+		return usage(c, "--auth %s: want --secret, a file with it", f.auth)
+	case f.secret != "" && !f.bySecret():
+		return usage(c, "--secret: want --auth lls or sha256 with it, got %s", f.auth)
+	case f.auth != authNone && f.auth != authGMAC && !f.bySecret():
+		return usage(c, "--auth: want none, lls, gmac or sha256, got %q", f.auth)
+	case f.auth != authGMAC && f.dedicated:
+		return usage(c, "--dedicated: want --auth gmac; a session key needs a key to travel under")
+	}
 	return nil
 }
+
+func (f *meterFlags) bySecret() bool { return f.auth == authLLS || f.auth == authSHA256 }
 
 // session is an association with a meter over a link of its own.
 type session struct {
@@ -133,11 +149,15 @@ func (s *session) close(ctx context.Context) error {
 func (f *meterFlags) open(c *cobra.Command, log *slog.Logger) (*session, error) {
 	cfg := client.Config{Timeout: f.timeout, Rand: rand.Reader}
 	var send *keysfile.SendCounter
-	if f.auth == authGMAC {
-		var err error
-		if send, err = f.secure(c, &cfg, log); err != nil {
-			return nil, err
-		}
+	var err error
+	switch {
+	case f.auth == authGMAC:
+		send, err = f.secure(c, &cfg, log)
+	case f.bySecret():
+		err = f.identify(&cfg)
+	}
+	if err != nil {
+		return nil, err
 	}
 	s, err := f.associate(c.Context(), cfg, log)
 	var exception *client.ExceptionError
@@ -155,35 +175,54 @@ func (f *meterFlags) open(c *cobra.Command, log *slog.Logger) (*session, error) 
 }
 
 func (f *meterFlags) associate(ctx context.Context, cfg client.Config, log *slog.Logger) (*session, error) {
-	conn, err := f.dial(ctx, dlms.SAP(f.client))
+	conn, err := f.dial(ctx, dlms.SAP(f.client), log)
 	if err != nil {
 		return nil, err
 	}
 	a, err := client.Open(ctx, conn, cfg)
 	if err != nil {
 		_ = conn.Close() // the association's error is the one that matters
-		return nil, fmt.Errorf("associate with %s as client %d: %w", f.connect, f.client, err)
+		return nil, fmt.Errorf("associate with %s as client %d: %w", &f.link, f.client, err)
 	}
 	return &session{Association: a, conn: conn, log: log}, nil
 }
 
-func (f *meterFlags) dial(ctx context.Context, as dlms.SAP) (link.Conn, error) {
-	ctx, cancel := context.WithTimeout(ctx, f.timeout)
-	defer cancel()
-	if !f.hdlc {
-		conn, err := wrapper.Dial(ctx, f.connect, as, dlms.SAP(f.server))
-		if err != nil {
-			return nil, fmt.Errorf("connect to the meter: %w", err)
-		}
-		return conn, nil
-	}
-	conn, err := hdlc.Dial(ctx, f.connect, hdlc.Config{
-		Client: as, Server: dlms.SAP(f.server), Physical: f.physical, ResponseTimeout: min(f.timeout, 5*time.Second),
-	})
+func (f *meterFlags) dial(ctx context.Context, as dlms.SAP, log *slog.Logger) (link.Conn, error) {
+	conn, err := f.link.dial(ctx, as, dlms.SAP(f.server), f.timeout, log)
+	return conn, f.link.portHint(err)
+}
+
+// maxSecretFile is far above any secret.
+const maxSecretFile = 4096
+
+// identify puts the secret into cfg. HLS-SHA256 names its client by a system title, of which nothing depends on how it
+// was drawn.
+func (f *meterFlags) identify(cfg *client.Config) error {
+	file, err := os.Open(f.secret)
 	if err != nil {
-		return nil, fmt.Errorf("connect to the meter: %w", err)
+		return fmt.Errorf("secret: %w", err)
 	}
-	return conn, nil
+	b, err := io.ReadAll(io.LimitReader(file, maxSecretFile))
+	if err = errors.Join(err, file.Close()); err != nil {
+		return fmt.Errorf("secret: %w", err)
+	}
+	b, _, _ = bytes.Cut(b, []byte{'\n'})
+	b = bytes.TrimSuffix(b, []byte{'\r'})
+	if digits, ok := bytes.CutPrefix(b, []byte("hex:")); ok {
+		if b, err = hex.AppendDecode(nil, digits); err != nil {
+			return fmt.Errorf("secret: %s: hex: want pairs of hexadecimal digits", f.secret) // without what it read
+		}
+	}
+	if cfg.Secret, err = key.NewSecret(b); err != nil {
+		return fmt.Errorf("secret: %s: %w", f.secret, err)
+	}
+	cfg.Mechanism = apdu.MechanismLLS
+	if f.auth == authSHA256 {
+		cfg.Mechanism = apdu.MechanismHLSSHA256
+		copy(cfg.Title[:], "MSL")
+		_, err = io.ReadFull(rand.Reader, cfg.Title[3:])
+	}
+	return err
 }
 
 // secure puts the keys and their counters into cfg.
@@ -247,7 +286,7 @@ func (f *meterFlags) firstContact(ctx context.Context, counters *keysfile.Counte
 	if err != nil || known {
 		return err
 	}
-	conn, err := f.dial(ctx, dlms.SAPPublic)
+	conn, err := f.dial(ctx, dlms.SAPPublic, log)
 	if err != nil {
 		return err
 	}

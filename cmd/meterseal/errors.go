@@ -51,6 +51,9 @@ func hintFor(err error) string {
 	if errors.As(err, &own) {
 		return own.hint
 	}
+	if h := linkHint(err); h != "" {
+		return h
+	}
 	if h := protocolHint(err); h != "" {
 		return h
 	}
@@ -93,9 +96,9 @@ func protocolHint(err error) string {
 	case errors.Is(err, security.ErrRaise):
 		return "the meter asks for a counter far above ours; if you believe it, give it with --counter"
 	case errors.Is(err, client.ErrTimeout), errors.Is(err, context.DeadlineExceeded):
-		return "no answer: check --client and --server, whether the meter speaks HDLC (--hdlc), or wait longer with --timeout"
+		return "no answer: check --client and --server, whether the meter speaks HDLC (--hdlc HOST:PORT), or wait longer with --timeout"
 	case errors.Is(err, dlms.DataAccessObjectUndefined), errors.Is(err, dlms.ActionObjectUndefined):
-		return "this client sees no such object; get 15/0.0.40.0.0.255/2 lists what there is"
+		return "this client sees no such object; meterseal dlms browse lists what there is"
 	case errors.Is(err, dlms.DataAccessReadWriteDenied), errors.Is(err, dlms.ActionReadWriteDenied):
 		return "this client has no right to do that; another --client or --auth may have"
 	}

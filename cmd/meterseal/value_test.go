@@ -68,7 +68,8 @@ func TestRegistersShowTheirScaledValueExactly(t *testing.T) {
 		{dlms.Uint32(1234), -1, 35, "123.4 V"},
 		{dlms.Int32(-5), -3, 33, "-0.005 A"},
 		{dlms.Uint64(5), -1, 255, "0.5"},
-		{dlms.Uint32(7), 0, 200, "7 (unit 200)"},
+		{dlms.Uint64(1<<64 - 1), -3, 30, "18446744073709551.615 Wh"},
+		{dlms.Uint32(7), 0, 200, "7 unit 200"},
 		{dlms.VisibleString("x"), 0, 30, `visible-string "x"`},
 		{dlms.Uint32(7), 100, 30, "double-long-unsigned 7"},
 	} {

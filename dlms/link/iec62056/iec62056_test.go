@@ -73,8 +73,11 @@ func TestWhatIsNoMessageIsRefused(t *testing.T) {
 	for _, v := range []interface {
 		AppendBinary([]byte) ([]byte, error)
 	}{
-		iec62056.Request{Address: "a!"}, iec62056.Identification{Maker: "MSL"}, iec62056.Identification{Maker: "MSL", Baud: '5', Text: "\\2"},
-		iec62056.Identification{Maker: "MS", Baud: '5'}, iec62056.Acknowledgement{},
+		iec62056.Request{Address: "a!"},
+		iec62056.Identification{Maker: "MSL"},
+		iec62056.Identification{Maker: "MSL", Baud: '5', Text: "\\2"},
+		iec62056.Identification{Maker: "MS", Baud: '5'},
+		iec62056.Acknowledgement{},
 	} {
 		if b, err := v.AppendBinary(nil); err == nil {
 			t.Errorf("got %q", b)
