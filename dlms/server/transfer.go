@@ -8,7 +8,8 @@ import (
 )
 
 // transfer is the general block transfer of an association (GB 9.3.13), window 1, without streaming: a request that
-// comes in blocks, and the blocks of an answer that are not confirmed yet.
+// comes in blocks, and the blocks of an answer that are not confirmed yet. Each end numbers what it sends from 1 on
+// over the whole exchange, blocks that only confirm included.
 //
 // Blocks are parts of an APDU that is protected as a whole, so that nothing in their headers is authentic. A stranger
 // who makes blocks up can spoil a request that is under way, or have a block of ciphertext sent again; what the blocks
@@ -16,8 +17,8 @@ import (
 type transfer struct {
 	in       []byte // the request, as far as it came
 	expected uint16 // the number of its next block; 0 while none is under way
-	received uint16 // the number of the block received last
-	acks     uint16 // how many blocks without data were sent for the request
+	received uint16 // the number of the client's block that came last
+	acks     uint16 // the number of the block sent last that only confirms
 	answered uint16 // the number of the last block of the request that out answers; 0 for one that came whole
 	out      []byte // the answer from block first on
 	first    uint16 // the number of the block sent last, which is not confirmed
@@ -71,6 +72,7 @@ func (c *call) blockTransfer() []byte {
 	case t.expected > 0:
 		return c.takeBlock(b)
 	case len(b.Data) == 0:
+		t.received = b.Number
 		return c.say(a.confirmed(b.Ack))
 	case b.Number == t.answered && t.out != nil: // the last block of the request again: its answer was lost
 		return c.say(a.outBlock())
@@ -92,6 +94,7 @@ func (c *call) takeBlock(b apdu.BlockTransfer) []byte {
 	t.in = append(t.in, b.Data...)
 	t.received = b.Number
 	if t.expected++; !b.Last {
+		t.acks++
 		return c.say(t.ack())
 	}
 	whole := t.in
@@ -101,7 +104,7 @@ func (c *call) takeBlock(b apdu.BlockTransfer) []byte {
 	case len(answer) == 0 || c.slot.assoc != a: // the association ended over it: nothing to go on with
 		return c.say(answer)
 	case apdu.Tag(answer[0]) == apdu.TagExceptionResponse: // perhaps a stranger's: it takes nobody's answer away
-		return c.say(written(apdu.BlockTransfer{Last: true, Window: 1, Number: 1, Ack: t.received, Data: answer}))
+		return c.say(written(apdu.BlockTransfer{Last: true, Window: 1, Number: t.acks + 1, Ack: t.received, Data: answer}))
 	}
 	return c.say(a.answerWith(answer))
 }
@@ -118,18 +121,18 @@ func (c *call) serveWhole(request []byte) []byte {
 	return answer
 }
 
-// ack confirms what was received of a request.
+// ack confirms what was received of a request. The confirmation of a block that came again is the same one again.
 func (t *transfer) ack() []byte {
-	t.acks++
 	return written(apdu.BlockTransfer{Window: 1, Number: t.acks, Ack: t.received})
 }
 
 // answerWith begins to send an answer.
 func (a *association) answerWith(answer []byte) []byte {
-	if len(answer)/a.blockSize() >= math.MaxUint16-1 {
+	t := a.transfer
+	if len(answer)/a.blockSize()+int(t.acks) >= math.MaxUint16-1 {
 		return exception(apdu.StateServiceNotAllowed, apdu.ServicePDUTooLong)
 	}
-	a.transfer.out, a.transfer.first, a.transfer.answered = answer, 1, a.transfer.received
+	t.out, t.first, t.answered = answer, t.acks+1, t.received
 	return a.outBlock()
 }
 
@@ -141,7 +144,7 @@ func (a *association) outBlock() []byte {
 	t := a.transfer
 	n := min(len(t.out), a.blockSize())
 	return written(apdu.BlockTransfer{
-		Last: n == len(t.out), Window: 1, Number: t.first, Ack: t.answered, Data: t.out[:n],
+		Last: n == len(t.out), Window: 1, Number: t.first, Ack: t.received, Data: t.out[:n],
 	})
 }
 
