@@ -52,7 +52,7 @@ func (m *Machine) receivePart(b []byte) ([]byte, bool, error) {
 		return nil, false, err
 	}
 	g := &m.op.transfer
-	if t.Number == g.got && g.got > 0 {
+	if t.Number == g.got && g.got > 0 && (len(t.Data) == 0 || len(g.download) > 0) {
 		return nil, false, nil // once more: the confirmation is on its way
 	}
 	if err := m.checkPart(t); err != nil {
@@ -89,13 +89,14 @@ func (m *Machine) parsePart(b []byte) (apdu.BlockTransfer, error) {
 	return t, nil
 }
 
-// checkPart holds a block against where the transfer stands. Meters differ in what they confirm before the first
-// block of ours: a whole request counts as block 1 for some.
+// checkPart holds a block against where the transfer stands. Meters differ in two things: for some a whole request
+// counts as block 1, and some number the blocks of an answer from 1 whatever they sent to confirm the request.
 func (m *Machine) checkPart(t apdu.BlockTransfer) error {
 	g := &m.op.transfer
 	confirmed := t.Ack == g.sent || g.sent == 0 && t.Ack == 1
+	first := t.Number == 1 && len(g.upload) == 0 && len(g.download) == 0
 	switch {
-	case t.Number != g.got+1:
+	case t.Number != g.got+1 && !first:
 		return refuse("%w: want general block %d, got %d", ErrAnswer, g.got+1, t.Number)
 	case !confirmed:
 		return refuse("%w: general block %d is confirmed, sent were %d", ErrAnswer, t.Ack, g.sent)

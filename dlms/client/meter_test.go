@@ -48,6 +48,7 @@ type fakeMeter struct {
 	title     dlms.SystemTitle
 	maxPDU    uint16
 	mechanism apdu.Mechanism
+	ready     bool // associated: answers may be cut
 	ciphered  bool
 	theirs    []byte // the client's challenge
 	ours      []byte
