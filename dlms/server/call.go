@@ -25,21 +25,32 @@ type call struct {
 	answer []byte // the answer in clear, in a buffer of the call
 }
 
-// maxKept bounds a buffer that is kept for the next APDU, in bytes.
-const maxKept = 4096
+// Bounds on what is kept for the next APDU: calls, and bytes of one of their buffers.
+const (
+	maxSpare = 64
+	maxKept  = 4096
+)
 
 func (k *Kind) take() *call {
-	c, ok := k.calls.Get().(*call)
-	if !ok {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	n := len(k.spare)
+	if n == 0 {
 		return new(call)
 	}
+	c := k.spare[n-1]
+	k.spare = k.spare[:n-1]
 	return c
 }
 
 // put gives a call back. What was in clear is overwritten: a session key may have been in it.
 func (k *Kind) put(c *call) {
 	*c = call{plain: emptied(c.plain), answer: emptied(c.answer)}
-	k.calls.Put(c)
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if len(k.spare) < maxSpare {
+		k.spare = append(k.spare, c)
+	}
 }
 
 func emptied(b []byte) []byte {

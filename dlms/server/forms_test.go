@@ -176,7 +176,7 @@ func TestABroadcastUnderTheGlobalBroadcastKeyIsRefused(t *testing.T) {
 	for _, g := range refused {
 		b.toAll(sapReadWrite, g)
 	}
-	if got := int(b.oracle.Seals() - seals); got != len(refused)-1 {
+	if got := b.oracle.Seals() - seals; got != len(refused)-1 {
 		t.Errorf("the meter sealed %d times", got-len(refused)+1)
 	}
 	// Addressed to this meter alone it is no broadcast.

@@ -93,13 +93,15 @@ func (o *Options) complete() *Options {
 type Kind struct {
 	model   *Model
 	options *Options
-	// calls keeps the *call of APDUs that were served, with their buffers: a fleet needs as many as it serves at once.
-	calls sync.Pool
+	// spare are calls of APDUs that were served, with their buffers, at most maxSpare: a fleet needs as many as it
+	// serves at once.
+	mu    sync.Mutex
+	spare []*call
 }
 
 // NewKind joins a model with options, once for a fleet.
 func NewKind(model *Model, options *Options) *Kind {
-	return &Kind{model: model, options: options.complete(), calls: sync.Pool{New: func() any { return new(call) }}}
+	return &Kind{model: model, options: options.complete()}
 }
 
 // Server serves one device. It is safe for concurrent use.
