@@ -11,7 +11,8 @@
 //   - HDLC frames (IEC 62056-46), also several and segmented ones; the COSEM wrapper; wired M-Bus frames;
 //   - association APDUs in BER, and every xDLMS APDU of logical name referencing, with or without a link below it;
 //   - ciphered APDUs of all forms. With keys they are deciphered; a dedicated key that came along in an
-//     InitiateRequest serves for what follows it. What is encrypted without being authenticated is marked so;
+//     InitiateRequest serves for what follows it. What is encrypted without being authenticated is marked so. The text
+//     telegrams that some grids cipher in this way are shown by line;
 //   - APDUs in blocks: general block transfer, and the blocks of get, set and action.
 //
 // Keys and passwords are never shown: nodes that hold one say so and have no bytes. The ciphertext is shown.

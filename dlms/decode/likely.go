@@ -8,6 +8,9 @@ import (
 // likelihood says how much b looks like what was encrypted: 0 not at all, 1 its first byte is an APDU's, 2 it is an
 // APDU. It stands in for authentication where there is none, to choose between keys, and proves nothing.
 func likelihood(b []byte, plain apdu.Tag) int {
+	if plain == 0 && isTelegram(b) {
+		return 2
+	}
 	if len(b) == 0 || !known(b[0]) || plain != 0 && apdu.Tag(b[0]) != plain {
 		return 0
 	}
