@@ -20,8 +20,8 @@ import (
 
 // operator is what the commands that work a running central system share.
 type operator struct {
-	config, data string
-	json         bool
+	config, data, store string
+	json                bool
 }
 
 func centralCommand() *cobra.Command {
@@ -34,15 +34,20 @@ func centralCommand() *cobra.Command {
 The commands below it work a running one over the socket in its data directory, which only its owner can open. They
 find it by --data, or by --config. Long jobs go on in the central system when a command is stopped.
 
-Fields of the configuration file: data, journal, passphrase_file, system_title, listen, hosts, clock_offset,
+The rows are in SQLite in the data directory, or in a PostgreSQL database that several nodes share: --store, or store in
+the configuration file. Its password is in the file that PGPASSFILE names (~/.pgpass) or in PGPASSWORD, never in the URL.
+
+Fields of the configuration file: data, store, lease_ttl, journal, passphrase_file, system_title, listen, hosts, clock_offset,
 utc_offset, retry_min, retry_max. Paths are meant from the directory of the file.`,
 		Example: `  meterseal central init --config central.yaml
   meterseal central --config central.yaml
+  meterseal central --config central.yaml --store postgres://meterseal@db.example:5432/meterseal
   meterseal central import shipment.age --data ./is
   meterseal central rotate --role CC_LAN --wait --data ./is`,
 		Args: exactly(0),
 		RunE: func(c *cobra.Command, _ []string) error { return o.run(c) },
 	}
+	c.Flags().StringVar(&o.store, "store", "", "PostgreSQL database, postgres://user@host:port/database (default: store of --config, or SQLite)")
 	s := c.PersistentFlags()
 	s.StringVar(&o.config, "config", "", "configuration file of the central system")
 	s.StringVar(&o.data, "data", "", "data directory of a running central system (default: that of --config)")
@@ -66,6 +71,9 @@ func (o *operator) load(c *cobra.Command) (cfg central.Config, err error) {
 	}
 	for _, path := range []*string{&cfg.Data, &cfg.Journal, &cfg.PassphraseFile} {
 		*path = config.Beside(o.config, *path)
+	}
+	if o.store != "" {
+		cfg.Store = o.store
 	}
 	return cfg, nil
 }

@@ -17,6 +17,7 @@ import (
 	"github.com/meterseal/meterseal/internal/central/audit"
 	"github.com/meterseal/meterseal/internal/central/collect"
 	"github.com/meterseal/meterseal/internal/central/fleet"
+	"github.com/meterseal/meterseal/internal/central/lease"
 	"github.com/meterseal/meterseal/internal/central/relay"
 	"github.com/meterseal/meterseal/internal/central/rotation"
 	"github.com/meterseal/meterseal/internal/central/store"
@@ -39,7 +40,8 @@ type IS struct {
 	// auditKey is the public key of the audit log.
 	auditKey string
 
-	store      *store.Store
+	store      *store.Store // as this node
+	leases     *lease.Manager
 	audit      *audit.Log
 	vault      *vault.Software
 	fleet      *fleet.Fleet
@@ -79,17 +81,17 @@ func (is *IS) openVault(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if is.store = is.deps.Store; is.store == nil {
-		if is.store, err = store.Open(ctx, is.cfg.Data, store.Options{Log: is.deps.Log}); err != nil {
-			return err
-		}
+	if err := is.openStore(ctx); err != nil {
+		return err
 	}
 	root, err := vault.Unseal(is.cfg.Data, pass)
 	if err != nil {
 		return err
 	}
 	is.auditKey = root.Signer().PublicKey()
-	is.audit = audit.New(is.store, audit.Options{Signer: root.Signer(), Now: is.deps.Now, Log: is.deps.Log})
+	is.audit = audit.New(is.store, audit.Options{
+		Signer: root.Signer(), Now: is.deps.Now, Log: is.deps.Log, Turn: is.leases.Standing(lease.Audit()).Turn,
+	})
 	is.fleet = fleet.New(is.store, is.audit, is.deps.Now, is.deps.Rand)
 	if err := is.fleet.RegisterNode(ctx, actorIS, is.own); err != nil {
 		return fmt.Errorf("system title of this node: %w", err)
@@ -99,6 +101,37 @@ func (is *IS) openVault(ctx context.Context) error {
 		Crash: is.deps.Crash, Without: is.deps.Without,
 	})
 	return err
+}
+
+// openStore opens the database and takes this node's name in it: from here on no earlier process of the same system title
+// can write.
+func (is *IS) openStore(ctx context.Context) error {
+	db := is.deps.Store
+	if db == nil {
+		var err error
+		if db, err = store.Open(ctx, is.cfg.Data, store.Options{URL: is.cfg.Store, Log: is.deps.Log}); err != nil {
+			return err
+		}
+	}
+	is.store = db
+	name := is.own.String()
+	node, err := db.As(ctx, store.NodeOptions{Name: name, At: is.deps.Now(), Without: is.deps.Without})
+	if err != nil {
+		return err
+	}
+	is.store = node
+	is.leases = lease.New(node, name, lease.Options{Now: is.deps.Now, TTL: is.cfg.LeaseTTL, Log: is.deps.Log})
+	return nil
+}
+
+// watchName ends this process when another one has taken its name.
+func (is *IS) watchName(ctx context.Context) error {
+	select {
+	case <-ctx.Done():
+		return nil
+	case <-is.store.Replaced():
+		return fmt.Errorf("central: another process runs with system title %s on this store: %w; every node wants a title of its own", is.own, store.ErrFenced)
+	}
 }
 
 func (is *IS) openBus(ctx context.Context) error {
@@ -145,7 +178,7 @@ func (is *IS) wire() {
 	}
 	is.reconciler = rotation.New(rotation.Config{
 		Width: width, Concentrators: concentrators,
-		Store: is.store.Changes(), Vault: keys{is.vault}, Provisioner: provisioner{is}, Hand: is.hand, Now: is.deps.Now,
+		Store: is.store.Changes(), Vault: keys{is.vault}, Provisioner: provisioner{is}, Hand: is.hand, Now: is.deps.Now, Leases: is.leases,
 		Log: is.deps.Log, RetryMin: is.cfg.RetryMin, RetryMax: is.cfg.RetryMax,
 	})
 }
@@ -169,6 +202,7 @@ func (is *IS) Run(ctx context.Context) error {
 	g, ctx := errgroup.WithContext(ctx)
 	g.Go(func() error { return is.reconciler.Run(ctx) })
 	g.Go(func() error { return is.audit.Run(ctx) })
+	g.Go(func() error { return is.watchName(ctx) })
 	g.Go(func() error { return is.watchGrants(ctx) })
 	g.Go(func() error {
 		return api.Serve(ctx, filepath.Join(is.cfg.Data, api.SocketName), is, is.deps.Log)
@@ -189,7 +223,7 @@ func (is *IS) Close() error {
 	if is.vault != nil {
 		err = is.vault.Close()
 	}
-	if is.store != nil && is.store != is.deps.Store {
+	if is.store != nil && is.deps.Store == nil {
 		err = errors.Join(err, is.store.Close())
 	}
 	return err
@@ -212,8 +246,7 @@ func (is *IS) Beat(ctx context.Context) (int, error) {
 	errs := []error{is.welcome(ctx)}
 	n, err := is.reconciler.Pass(ctx)
 	errs = append(errs, err, is.settleGrants(ctx))
-	_, err = is.audit.Sequence(ctx)
-	return n, errors.Join(append(errs, err)...)
+	return n, errors.Join(append(errs, is.audit.Round(ctx))...)
 }
 
 // grantInterval is how often grants are looked at.

@@ -27,6 +27,12 @@ import (
 type Config struct {
 	// Data is the data directory: database, root of the vault, certificates, socket.
 	Data string `yaml:"data"`
+	// Store is where the rows are: a PostgreSQL database that several nodes may share, postgres://user@host:port/database,
+	// whose password is in the file that PGPASSFILE names or in PGPASSWORD, never here. SQLite in Data when empty. Data
+	// itself is each node's own; its root is the same in all of them.
+	Store string `yaml:"store"`
+	// LeaseTTL is how long a node that has died keeps others from its concentrators: 30s by default.
+	LeaseTTL time.Duration `yaml:"lease_ttl"`
 	// Journal is the key journal, best on another disk; in the data directory when empty.
 	Journal string `yaml:"journal"`
 	// PassphraseFile holds the passphrase that seals the root. Without one the root file is in clear, 0600.
@@ -83,6 +89,11 @@ func (c *Config) complete() (own dlms.SystemTitle, err error) {
 	}
 	if own, err = dlms.ParseSystemTitle(c.SystemTitle); err != nil {
 		return own, fmt.Errorf("central: config: system_title: %w", err)
+	}
+	if c.Store != "" {
+		if err := store.CheckURL(c.Store); err != nil {
+			return own, fmt.Errorf("central: config: store: %w", err)
+		}
 	}
 	if c.Listen == "" {
 		c.Listen = "127.0.0.1:4222"

@@ -19,6 +19,9 @@ type Options struct {
 	Now func() time.Time
 	// Log receives what an operator should know. Nothing by default.
 	Log *slog.Logger
+	// Turn, if set, is asked before each round of Run: of several systems on one store only one numbers the entries. The
+	// context that it returns is what the round writes with.
+	Turn func(ctx context.Context) (round context.Context, mine bool, err error)
 	// Interval is how often Run numbers new entries, 1 s by default.
 	Interval time.Duration
 }
@@ -154,6 +157,19 @@ func (f *freshHashes) ReadHashes(indexes []int64) ([]tlog.Hash, error) {
 	return out, nil
 }
 
+// Round numbers new entries if it is this system's turn.
+func (l *Log) Round(ctx context.Context) error {
+	if l.o.Turn != nil {
+		round, mine, err := l.o.Turn(ctx)
+		if err != nil || !mine {
+			return err
+		}
+		ctx = round
+	}
+	_, err := l.Sequence(ctx)
+	return err
+}
+
 // Run numbers new entries until ctx ends. An error of one round is logged and the next round tries again: the
 // entries themselves are in the table already.
 func (l *Log) Run(ctx context.Context) error {
@@ -164,7 +180,7 @@ func (l *Log) Run(ctx context.Context) error {
 		case <-ctx.Done():
 			return nil
 		case <-tick.C:
-			if _, err := l.Sequence(ctx); err != nil && !errors.Is(err, context.Canceled) {
+			if err := l.Round(ctx); err != nil && !errors.Is(err, context.Canceled) {
 				l.o.Log.Error("audit entries not numbered", "error", err)
 			}
 		}

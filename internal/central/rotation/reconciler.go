@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/meterseal/meterseal/dlms"
+	"github.com/meterseal/meterseal/internal/central/lease"
 	"github.com/meterseal/meterseal/internal/role"
 )
 
@@ -27,6 +28,8 @@ type Config struct {
 	Width, Concentrators, Batch int
 	// RetryMin and RetryMax bound the time between two tries (defaults 2 s, 10 min).
 	RetryMin, RetryMax time.Duration
+	// Leases keeps several processes on one store from driving one concentrator. nil: there is only this one.
+	Leases *lease.Manager
 	// OnDone is told of each finished change.
 	OnDone func(Change)
 }
@@ -115,11 +118,11 @@ func (r *Reconciler) sleep(ctx context.Context) {
 
 // Pass brings every change that is due as far as it goes and returns how many it took up.
 func (r *Reconciler) Pass(ctx context.Context) (int, error) {
-	now := r.cfg.Now()
-	due, err := r.cfg.Store.Due(ctx, now, now.Add(2*r.cfg.RetryMax), r.cfg.Batch)
+	work, err := r.take(ctx)
 	if err != nil {
-		return 0, fmt.Errorf("read due key changes: %w", err)
+		return 0, err
 	}
+	due := work.due
 	groups := map[dlms.SystemTitle][]*Change{}
 	var order []dlms.SystemTitle
 	for i := range due {
@@ -134,14 +137,14 @@ func (r *Reconciler) Pass(ctx context.Context) (int, error) {
 	var wg sync.WaitGroup
 	for _, d := range order {
 		sem <- struct{}{}
-		wg.Go(func() { defer func() { <-sem }(); errs <- r.group(ctx, d, groups[d]) })
+		wg.Go(func() { defer func() { <-sem }(); errs <- r.group(work.context(ctx, d), d, groups[d]) })
 	}
 	wg.Wait()
 	close(errs)
 	for e := range errs {
 		err = errors.Join(err, e)
 	}
-	return len(due), err
+	return len(due), errors.Join(err, work.release(ctx))
 }
 
 // step brings changes of one concentrator's meters one step further, all or none.
@@ -179,6 +182,10 @@ func (r *Reconciler) together(ctx context.Context, d dlms.SystemTitle, cs []*Cha
 	err := do(ctx, d, cs)
 	if err == nil {
 		return nil
+	}
+	if errors.Is(err, lease.ErrFenced) { // another process has them: it, and not this one, writes how they stand
+		r.cfg.Log.Warn("the lease of a concentrator was lost", "concentrator", d.String(), "error", err)
+		return cs
 	}
 	for _, c := range cs {
 		if len(cs) > 1 {
