@@ -6,7 +6,6 @@ import (
 	"errors"
 	"io"
 	"net"
-	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -16,65 +15,14 @@ import (
 	"github.com/meterseal/meterseal/dlms"
 	"github.com/meterseal/meterseal/dlms/link"
 	"github.com/meterseal/meterseal/dlms/link/hdlc"
+	"github.com/meterseal/meterseal/dlms/link/internal/linktest"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-// echo answers with the addresses and the APDU, after delay, and remembers who went.
-type echo struct {
-	delay time.Duration
-	mu    sync.Mutex
-	calls int
-	gone  []dlms.SAP
-}
-
-func (e *echo) HandleAPDU(ctx context.Context, r link.Request) []byte {
-	e.mu.Lock()
-	e.calls++
-	e.mu.Unlock()
-	select {
-	case <-time.After(e.delay):
-	case <-ctx.Done():
-	}
-	if string(r.APDU) == "no answer" {
-		return nil
-	}
-	return append([]byte{byte(r.Client), byte(r.Server)}, r.APDU...)
-}
-
-func (e *echo) Disconnected(client dlms.SAP) {
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	e.gone = append(e.gone, client)
-}
-
-func (e *echo) wantGone(t *testing.T, want ...dlms.SAP) {
-	t.Helper()
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	if len(e.gone) != len(want) || len(want) > 0 && e.gone[0] != want[0] {
-		t.Errorf("got %v gone, want %v", e.gone, want)
-	}
-}
-
-// serve starts a server on loopback; it is stopped, and waited for, by stop or at the end of the test.
 func serve(t *testing.T, h link.Handler, o hdlc.Options) (address string, stop func()) {
 	t.Helper()
-	ln, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	ctx, cancel := context.WithCancel(context.Background())
-	done := make(chan error, 1)
-	go func() { done <- hdlc.Serve(ctx, ln, h, o) }()
-	stop = sync.OnceFunc(func() {
-		cancel()
-		if err := <-done; err != nil {
-			t.Errorf("serve: %v", err)
-		}
-	})
-	t.Cleanup(stop)
-	return ln.Addr().String(), stop
+	return linktest.Serve(t, func(ctx context.Context, ln net.Listener) error { return hdlc.Serve(ctx, ln, h, o) })
 }
 
 func dial(t *testing.T, address string, c hdlc.Config) *hdlc.Conn {
@@ -112,13 +60,13 @@ func wantEcho(t *testing.T, c link.Conn, client, server byte, n int) {
 var wide = hdlc.Params{TransmitInfo: 512, ReceiveInfo: 512, TransmitWindow: 3, ReceiveWindow: 3}
 
 func TestServeAnswersOverTCP(t *testing.T) {
-	h := &echo{}
+	h := &linktest.Echo{}
 	address, stop := serve(t, h, hdlc.Options{ServerConfig: hdlc.ServerConfig{Params: wide, Physical: 17}})
 	c := dial(t, address, hdlc.Config{Client: 32, Server: 1, Physical: 17, Params: wide})
 	for _, n := range []int{0, 1, 1000, 10_000} {
 		wantEcho(t, c, 32, 1, n)
 	}
-	if err := c.Send(t.Context(), []byte("no answer")); err != nil {
+	if err := c.Send(t.Context(), []byte(linktest.NoAnswer)); err != nil {
 		t.Fatal(err)
 	}
 	wantEcho(t, c, 32, 1, 3)
@@ -126,11 +74,11 @@ func TestServeAnswersOverTCP(t *testing.T) {
 		t.Fatal(err)
 	}
 	stop()
-	h.wantGone(t, 32)
+	h.WantGone(t, 32)
 }
 
 func TestServeKeepsConnectionsApartWhenOneSendsGarbageAndSpoofs(t *testing.T) {
-	h := &echo{}
+	h := &linktest.Echo{}
 	address, _ := serve(t, h, hdlc.Options{})
 	good := dial(t, address, hdlc.Config{Client: 32, Server: 1})
 	wantEcho(t, good, 32, 1, 10)
@@ -148,11 +96,11 @@ func TestServeKeepsConnectionsApartWhenOneSendsGarbageAndSpoofs(t *testing.T) {
 		t.Fatal(err)
 	}
 	wantEcho(t, good, 32, 1, 10)
-	h.wantGone(t)
+	h.WantGone(t)
 }
 
 func TestServeClosesAStreamWithoutFrames(t *testing.T) {
-	address, _ := serve(t, &echo{}, hdlc.Options{IdleTimeout: 50 * time.Millisecond})
+	address, _ := serve(t, &linktest.Echo{}, hdlc.Options{IdleTimeout: 50 * time.Millisecond})
 	c, err := net.Dial("tcp", address)
 	if err != nil {
 		t.Fatal(err)
@@ -168,7 +116,7 @@ func TestServeClosesAStreamWithoutFrames(t *testing.T) {
 }
 
 func TestServeStopsWhileAHandlerWorksAndSendsItsAnswer(t *testing.T) {
-	h := &echo{delay: time.Hour} // until the context ends
+	h := &linktest.Echo{Delay: time.Hour} // until the context ends
 	address, stop := serve(t, h, hdlc.Options{})
 	c := dial(t, address, hdlc.Config{Client: 16, Server: 1, ResponseTimeout: time.Minute})
 	got := make(chan []byte)
@@ -178,15 +126,13 @@ func TestServeStopsWhileAHandlerWorksAndSendsItsAnswer(t *testing.T) {
 		got <- b
 	}()
 	for working := false; !working; time.Sleep(time.Millisecond) {
-		h.mu.Lock()
-		working = h.calls > 0
-		h.mu.Unlock()
+		working = h.Calls() > 0
 	}
 	stop()
 	if b := <-got; string(b) != "\x10\x01x" {
 		t.Errorf("got %q", b)
 	}
-	h.wantGone(t, 16)
+	h.WantGone(t, 16)
 }
 
 func TestServeRefusesWrongOptions(t *testing.T) {
@@ -195,13 +141,13 @@ func TestServeRefusesWrongOptions(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer func() { _ = ln.Close() }()
-	if err := hdlc.Serve(t.Context(), ln, &echo{}, hdlc.Options{ServerConfig: hdlc.ServerConfig{Physical: 0x4000}}); err == nil {
+	if err := hdlc.Serve(t.Context(), ln, &linktest.Echo{}, hdlc.Options{ServerConfig: hdlc.ServerConfig{Physical: 0x4000}}); err == nil {
 		t.Error("want an error")
 	}
 }
 
 // virtual runs a test on virtual time with a client and a server joined by an in-memory stream.
-func virtual(t *testing.T, h *echo, c hdlc.Config, test func(t *testing.T, c *hdlc.Conn)) {
+func virtual(t *testing.T, h *linktest.Echo, c hdlc.Config, test func(t *testing.T, c *hdlc.Conn)) {
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
 		a, b := net.Pipe()
@@ -222,7 +168,7 @@ func virtual(t *testing.T, h *echo, c hdlc.Config, test func(t *testing.T, c *hd
 }
 
 func TestAConnWaitsForASlowHandler(t *testing.T) {
-	h := &echo{delay: time.Minute}
+	h := &linktest.Echo{Delay: time.Minute}
 	virtual(t, h, hdlc.Config{Client: 16, Server: 1}, func(t *testing.T, c *hdlc.Conn) {
 		before := time.Now()
 		ctx := context.Background()
@@ -232,14 +178,14 @@ func TestAConnWaitsForASlowHandler(t *testing.T) {
 		if b, err := c.Receive(ctx); err != nil || string(b) != "\x10\x01x" {
 			t.Fatalf("got %q, %v", b, err)
 		}
-		if took := time.Since(before); took < time.Minute || took > time.Minute+time.Second || h.calls != 1 {
-			t.Errorf("took %v and %d calls", took, h.calls)
+		if took := time.Since(before); took < time.Minute || took > time.Minute+time.Second || h.Calls() != 1 {
+			t.Errorf("took %v and %d calls", took, h.Calls())
 		}
 	})
 }
 
 func TestAConnGoesOnAfterAContextEndedWithinACall(t *testing.T) {
-	h := &echo{delay: 10 * time.Second}
+	h := &linktest.Echo{Delay: 10 * time.Second}
 	virtual(t, h, hdlc.Config{Client: 16, Server: 1}, func(t *testing.T, c *hdlc.Conn) {
 		for _, wait := range []time.Duration{time.Second, 6 * time.Second} {
 			short, cancel := context.WithTimeout(context.Background(), wait)
@@ -264,12 +210,12 @@ func TestAConnGoesOnAfterAContextEndedWithinACall(t *testing.T) {
 }
 
 func TestAConnConnectsAgainAfterTheServerDroppedTheLink(t *testing.T) {
-	h := &echo{}
+	h := &linktest.Echo{}
 	virtual(t, h, hdlc.Config{Client: 16, Server: 1}, func(t *testing.T, c *hdlc.Conn) {
 		wantEcho(t, c, 16, 1, 10)
 		time.Sleep(3 * time.Minute) // longer than the inactivity timeout
 		synctest.Wait()
-		h.wantGone(t, 16)
+		h.WantGone(t, 16)
 		if err := c.Send(context.Background(), []byte("x")); !errors.Is(err, hdlc.ErrDropped) {
 			t.Fatalf("got %v", err)
 		}
@@ -281,7 +227,7 @@ func TestAConnConnectsAgainAfterTheServerDroppedTheLink(t *testing.T) {
 }
 
 func TestABroadcastConnSendsUIFramesOnly(t *testing.T) {
-	h := &echo{}
+	h := &linktest.Echo{}
 	virtual(t, h, hdlc.Config{Client: 48, Server: dlms.SAPAllStations}, func(t *testing.T, c *hdlc.Conn) {
 		for range 3 {
 			if err := c.Send(context.Background(), []byte("to all")); err != nil {
@@ -289,8 +235,8 @@ func TestABroadcastConnSendsUIFramesOnly(t *testing.T) {
 			}
 		}
 		synctest.Wait()
-		if h.calls != 3 {
-			t.Errorf("got %d calls", h.calls)
+		if h.Calls() != 3 {
+			t.Errorf("got %d calls", h.Calls())
 		}
 		short, cancel := context.WithTimeout(context.Background(), time.Minute)
 		defer cancel()
@@ -301,7 +247,7 @@ func TestABroadcastConnSendsUIFramesOnly(t *testing.T) {
 }
 
 func TestCloseEndsACallUnderWayAndSaysDISC(t *testing.T) {
-	h := &echo{delay: time.Hour}
+	h := &linktest.Echo{Delay: time.Hour}
 	virtual(t, h, hdlc.Config{Client: 16, Server: 1}, func(t *testing.T, c *hdlc.Conn) {
 		if err := c.Connect(context.Background()); err != nil {
 			t.Fatal(err)
@@ -326,7 +272,7 @@ func TestCloseEndsACallUnderWayAndSaysDISC(t *testing.T) {
 			t.Errorf("took %v", took)
 		}
 		synctest.Wait()
-		h.wantGone(t, 16)
+		h.WantGone(t, 16)
 	})
 }
 

@@ -14,6 +14,7 @@ import (
 
 	"github.com/meterseal/meterseal/dlms"
 	"github.com/meterseal/meterseal/dlms/link/hdlc"
+	"github.com/meterseal/meterseal/dlms/link/internal/linktest"
 )
 
 // noted is where a Primary's UI frames go.
@@ -183,7 +184,7 @@ func TestServeConnPushesToAClientThatListens(t *testing.T) {
 	pushes := make(chan hdlc.Push, 2)
 	ctx, cancel := context.WithCancel(t.Context())
 	served := make(chan error, 1)
-	go func() { served <- hdlc.ServeConn(ctx, b, &echo{}, hdlc.Options{Push: pushes}) }()
+	go func() { served <- hdlc.ServeConn(ctx, b, &linktest.Echo{}, hdlc.Options{Push: pushes}) }()
 	events := make(chan string, 4)
 	c, err := hdlc.NewConn(a, hdlc.Config{Client: 16, Server: 1, OnUnnumbered: func(from hdlc.Address, apdu []byte) {
 		events <- fmt.Sprintf("%v %s", from, apdu)

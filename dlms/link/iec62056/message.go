@@ -73,7 +73,7 @@ func ParseRequest(b []byte) (Request, error) {
 	text, ok := strings.CutPrefix(string(b), "/?")
 	address, ok2 := strings.CutSuffix(text, "!"+lineEnd)
 	if !ok || !ok2 {
-		return Request{}, fmt.Errorf("iec62056: request: %w: want /?...!", ErrMalformed)
+		return Request{}, fmt.Errorf("iec62056: request: %w: want /? first and ! last", ErrMalformed)
 	}
 	return Request{address}, checkAddress(address)
 }

@@ -6,7 +6,6 @@ import (
 	"errors"
 	"io"
 	"net"
-	"sync"
 	"testing"
 	"time"
 
@@ -14,53 +13,15 @@ import (
 
 	"github.com/meterseal/meterseal/dlms"
 	"github.com/meterseal/meterseal/dlms/link"
+	"github.com/meterseal/meterseal/dlms/link/internal/linktest"
 	"github.com/meterseal/meterseal/dlms/link/wrapper"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-// echo answers with the addresses and the APDU reversed, and remembers who went.
-type echo struct {
-	mu   sync.Mutex
-	gone []dlms.SAP
-}
-
-func (e *echo) HandleAPDU(_ context.Context, r link.Request) []byte {
-	if len(r.APDU) == 0 {
-		return nil
-	}
-	out := []byte{byte(r.Client), byte(r.Server)}
-	for i := len(r.APDU) - 1; i >= 0; i-- {
-		out = append(out, r.APDU[i])
-	}
-	return out
-}
-
-func (e *echo) Disconnected(client dlms.SAP) {
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	e.gone = append(e.gone, client)
-}
-
-// serve starts a server on loopback and returns its address; it is stopped, and waited for, at the end of the test
-// or by stop.
 func serve(t *testing.T, h link.Handler, o wrapper.Options) (address string, stop func()) {
 	t.Helper()
-	ln, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	ctx, cancel := context.WithCancel(context.Background())
-	done := make(chan error, 1)
-	go func() { done <- wrapper.Serve(ctx, ln, h, o) }()
-	stop = sync.OnceFunc(func() {
-		cancel()
-		if err := <-done; err != nil {
-			t.Errorf("serve: %v", err)
-		}
-	})
-	t.Cleanup(stop)
-	return ln.Addr().String(), stop
+	return linktest.Serve(t, func(ctx context.Context, ln net.Listener) error { return wrapper.Serve(ctx, ln, h, o) })
 }
 
 func dial(t *testing.T, address string, client, server dlms.SAP) *wrapper.Conn {
@@ -88,11 +49,11 @@ func ask(t *testing.T, c link.Conn, apdu string) string {
 }
 
 func TestServeAnswersOverTCP(t *testing.T) {
-	h := &echo{}
+	h := &linktest.Echo{}
 	address, stop := serve(t, h, wrapper.Options{})
 	c := dial(t, address, 16, 1)
 	for range 3 {
-		if got, want := ask(t, c, "abc"), "\x10\x01cba"; got != want {
+		if got, want := ask(t, c, "abc"), "\x10\x01abc"; got != want {
 			t.Errorf("got %q, want %q", got, want)
 		}
 	}
@@ -100,13 +61,11 @@ func TestServeAnswersOverTCP(t *testing.T) {
 		t.Fatal(err)
 	}
 	stop()
-	if len(h.gone) != 1 || h.gone[0] != 16 {
-		t.Errorf("got %v gone, want client 16 once", h.gone)
-	}
+	h.WantGone(t, 16)
 }
 
 func TestServeKeepsConnectionsApartWhenOneSendsGarbage(t *testing.T) {
-	address, _ := serve(t, &echo{}, wrapper.Options{})
+	address, _ := serve(t, &linktest.Echo{}, wrapper.Options{})
 	good := dial(t, address, 32, 1)
 	ask(t, good, "before")
 	bad, err := net.Dial("tcp", address)
@@ -125,13 +84,13 @@ func TestServeKeepsConnectionsApartWhenOneSendsGarbage(t *testing.T) {
 	if len(answer) != wrapper.HeaderSize+2+len(get.APDU) && err == nil {
 		t.Errorf("got % X", answer)
 	}
-	if got := ask(t, good, "after"); got != "\x20\x01retfa" {
+	if got := ask(t, good, "after"); got != "\x20\x01after" {
 		t.Errorf("got %q", got)
 	}
 }
 
 func TestServeClosesConnectionsAboveItsLimit(t *testing.T) {
-	address, _ := serve(t, &echo{}, wrapper.Options{MaxConns: 1})
+	address, _ := serve(t, &linktest.Echo{}, wrapper.Options{MaxConns: 1})
 	first := dial(t, address, 16, 1)
 	ask(t, first, "x")
 	second := dial(t, address, 32, 1)
@@ -144,7 +103,7 @@ func TestServeClosesConnectionsAboveItsLimit(t *testing.T) {
 }
 
 func TestServeClosesAConnectionThatDribblesPastTheIdleTimeout(t *testing.T) {
-	address, _ := serve(t, &echo{}, wrapper.Options{IdleTimeout: 100 * time.Millisecond})
+	address, _ := serve(t, &linktest.Echo{}, wrapper.Options{IdleTimeout: 100 * time.Millisecond})
 	c, err := net.Dial("tcp", address)
 	if err != nil {
 		t.Fatal(err)
@@ -161,7 +120,7 @@ func TestServeClosesAConnectionThatDribblesPastTheIdleTimeout(t *testing.T) {
 }
 
 func TestServeDoesNotAnswerABroadcast(t *testing.T) {
-	address, _ := serve(t, &echo{}, wrapper.Options{})
+	address, _ := serve(t, &linktest.Echo{}, wrapper.Options{})
 	c := dial(t, address, 48, dlms.SAPAllStations)
 	if err := c.Send(t.Context(), []byte("all")); err != nil {
 		t.Fatal(err)
@@ -198,20 +157,20 @@ func TestServeReportsAListenerThatFails(t *testing.T) {
 		t.Fatal(err)
 	}
 	_ = ln.Close()
-	if err := wrapper.Serve(t.Context(), ln, &echo{}, wrapper.Options{}); !errors.Is(err, net.ErrClosed) {
+	if err := wrapper.Serve(t.Context(), ln, &linktest.Echo{}, wrapper.Options{}); !errors.Is(err, net.ErrClosed) {
 		t.Errorf("got %v", err)
 	}
 }
 
 func TestServeRefusesTooManyClientAddressesOnOneConnection(t *testing.T) {
-	address, _ := serve(t, &echo{}, wrapper.Options{})
+	address, _ := serve(t, &linktest.Echo{}, wrapper.Options{})
 	c, err := net.Dial("tcp", address)
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer func() { _ = c.Close() }()
 	for i := range dlms.SAP(65) {
-		_, _ = c.Write(mustAppend(t, wrapper.Frame{Source: i, Destination: 1})) // the server may close in between
+		_, _ = c.Write(mustAppend(t, wrapper.Frame{Source: i, Destination: 1, APDU: []byte(linktest.NoAnswer)})) // the server may close in between
 	}
 	_ = c.SetReadDeadline(time.Now().Add(10 * time.Second))
 	_, err = c.Read(make([]byte, 1))
@@ -355,7 +314,7 @@ func TestServeUDPAnswersAndDropsWhatIsNoFrame(t *testing.T) {
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 1)
-	go func() { done <- wrapper.ServeUDP(ctx, pc, &echo{}, wrapper.Options{MaxAPDU: 100}) }()
+	go func() { done <- wrapper.ServeUDP(ctx, pc, &linktest.Echo{}, wrapper.Options{MaxAPDU: 100}) }()
 	raw, err := net.Dial("udp", pc.LocalAddr().String())
 	if err != nil {
 		t.Fatal(err)
@@ -367,7 +326,7 @@ func TestServeUDPAnswersAndDropsWhatIsNoFrame(t *testing.T) {
 	}
 	c := wrapper.NewUDPConn(raw, 16, 1)
 	for range 3 {
-		if got := ask(t, c, "abc"); got != "\x10\x01cba" {
+		if got := ask(t, c, "abc"); got != "\x10\x01abc" {
 			t.Errorf("got %q", got)
 		}
 	}

@@ -31,12 +31,13 @@ func Open(t testing.TB) (meter *os.File, device string) {
 		t.Fatal(err)
 	}
 	var n int
-	if e := raw.Control(func(fd uintptr) {
+	controlled := raw.Control(func(fd uintptr) {
 		if err = unix.IoctlSetPointerInt(int(fd), unix.TIOCSPTLCK, 0); err == nil {
 			n, err = unix.IoctlGetInt(int(fd), unix.TIOCGPTN)
 		}
-	}); errors.Join(e, err) != nil {
-		t.Fatal(errors.Join(e, err))
+	})
+	if err := errors.Join(controlled, err); err != nil {
+		t.Fatal(err)
 	}
 	return f, fmt.Sprintf("/dev/pts/%d", n)
 }
