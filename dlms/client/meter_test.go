@@ -74,9 +74,15 @@ type fakeMeter struct {
 
 func newMeter(t *testing.T) *fakeMeter {
 	t.Helper()
+	return newMeterUnder(t, dlmstest.NewOracle(t).Wrap)
+}
+
+// newMeterUnder is a meter whose AEADs wrap watches.
+func newMeterUnder(t *testing.T, wrap WrapAEAD) *fakeMeter {
+	t.Helper()
 	m := &fakeMeter{
 		t: t, title: peerTitle, maxPDU: 1024, counters: map[string][]dlms.InvocationCounter{},
-		send: security.NewMemoryCounter(), wrap: dlmstest.NewOracle(t).Wrap,
+		send: security.NewMemoryCounter(), wrap: wrap,
 	}
 	m.long = must(key.GenerateUnicast(seeded(1)))
 	m.serve = func(plain []byte) []byte { return m.echo(plain) }
