@@ -47,8 +47,12 @@ func skipTypeDescription(r *wire.Reader, depth int) {
 	}
 }
 
-// maxDescription bounds the type description that Expand follows, ours: 1,024 columns.
-const maxDescription = 1024
+const (
+	// maxDescription bounds the type description that Expand follows, ours: 1,024 columns.
+	maxDescription = 1024
+	// valuesPerByte bounds the values that Expand makes for each byte of a compact-array, ours.
+	valuesPerByte = 4
+)
 
 // expansion reads the contents of a compact-array along its type description.
 type expansion struct {
@@ -71,7 +75,7 @@ func (d Data) Expand() (Data, error) {
 	if r.Offset() > maxDescription {
 		r.Fail(fmt.Errorf("%w: type description of %d bytes", wire.ErrLength, r.Offset()))
 	}
-	x := expansion{contents: wire.NewReader(r.OctetString()), budget: 4 * len(d.b)}
+	x := expansion{contents: wire.NewReader(r.OctetString()), budget: valuesPerByte * len(d.b)}
 	if err := r.Done(); err != nil {
 		return Data{}, fmt.Errorf("expand compact-array: %w", err)
 	}

@@ -149,7 +149,11 @@ func (d Data) AppendBinary(dst []byte) ([]byte, error) { return d.appendTo(dst, 
 func AppendData(dst []byte, d *Data) ([]byte, error) { return d.appendTo(dst, 0) }
 
 func (d *Data) appendTo(dst []byte, depth int) ([]byte, error) {
-	dst = append(dst, byte(d.tag))
+	return d.appendContent(append(dst, byte(d.tag)), depth)
+}
+
+// appendContent appends the value without its tag, as a compact-array has it, but for lists.
+func (d *Data) appendContent(dst []byte, depth int) ([]byte, error) {
 	switch d.tag {
 	case TagArray, TagStructure:
 		return d.appendList(dst, depth)
