@@ -13,28 +13,28 @@ const (
 
 // get serves a GET (GB 9.3.6). The answer to an unconfirmed GET, which the standard does not have, is sent too.
 func (c *call) get(plain []byte, limit int) ([]byte, error) {
-	q, err := apdu.ParseGetRequest(plain)
-	if err != nil {
+	var q apdu.GetRequest
+	if err := q.Parse(plain); err != nil {
 		return nil, err
 	}
 	switch q.Kind {
 	case apdu.GetRequestNext:
-		return c.getNext(q, limit)
+		return c.getNext(&q, limit)
 	case apdu.GetRequestWithList:
 		c.slot.assoc.long = nil
-		return c.getList(q, limit)
+		return c.getList(&q, limit)
 	}
 	c.slot.assoc.long = nil
-	return c.getOne(q, limit)
+	return c.getOne(&q, limit)
 }
 
-func (c *call) getOne(q apdu.GetRequest, limit int) ([]byte, error) {
+func (c *call) getOne(q *apdu.GetRequest, limit int) ([]byte, error) {
 	d, err := c.read(&q.Attribute)
 	p := apdu.GetResponse{
 		Kind: apdu.GetResponseNormal, ID: q.ID,
 		Result: apdu.GetResult{Result: cosem.DataAccess(err), Data: d},
 	}
-	answer, err := c.keep(p.AppendBinary(c.answer[:0]))
+	answer, err := c.keep(p.Append(c.answer[:0]))
 	switch {
 	case err == nil && len(answer) <= limit && len(answer)-getHead <= c.server.kind.options.MaxResponse:
 		return answer, nil
@@ -43,11 +43,11 @@ func (c *call) getOne(q apdu.GetRequest, limit int) ([]byte, error) {
 		return c.firstBlock(apdu.TagGetRequest, q.ID, answer[getHead:], limit)
 	}
 	p.Result = apdu.GetResult{Result: dlms.DataAccessOtherReason}
-	return c.keep(p.AppendBinary(c.answer[:0]))
+	return c.keep(p.Append(c.answer[:0]))
 }
 
 // getList serves a GET with list. Once the answer is as long as it may be, nothing more is read.
-func (c *call) getList(q apdu.GetRequest, limit int) ([]byte, error) {
+func (c *call) getList(q *apdu.GetRequest, limit int) ([]byte, error) {
 	if !c.multiple() {
 		return exception(apdu.StateServiceUnknown, apdu.ServiceNotSupported), nil
 	}
@@ -57,7 +57,7 @@ func (c *call) getList(q apdu.GetRequest, limit int) ([]byte, error) {
 		list[i] = c.getEach(&q.List[i], &size)
 	}
 	p := apdu.GetResponse{Kind: apdu.GetResponseWithList, ID: q.ID, List: list}
-	answer, err := c.keep(p.AppendBinary(c.answer[:0]))
+	answer, err := c.keep(p.Append(c.answer[:0]))
 	switch {
 	case err != nil:
 		return nil, err
@@ -85,7 +85,7 @@ func (c *call) getEach(a *apdu.Attribute, size *int) apdu.GetResult {
 }
 
 // getNext goes on with a transfer. A block number that is not that of the block sent last ends it.
-func (c *call) getNext(q apdu.GetRequest, limit int) ([]byte, error) {
+func (c *call) getNext(q *apdu.GetRequest, limit int) ([]byte, error) {
 	why := dlms.DataAccessNoLongGet
 	if c.slot.assoc.longOf(apdu.TagGetRequest) {
 		if q.Block == c.slot.assoc.long.block {
