@@ -142,10 +142,6 @@ func DemandRegisterAt(c Caller, o dlms.OBIS) RemoteDemandRegister {
 }
 
 func demandFields() []field[DemandValues] {
-	seconds := func(d dlms.Data) (time.Duration, error) {
-		n, err := parseUint32(d)
-		return time.Duration(n) * time.Second, err
-	}
 	return []field[DemandValues]{
 		fieldOf(func(v *DemandValues) *dlms.Data { return &v.Current.Value }, same, parseAny),
 		fieldOf(func(v *DemandValues) *dlms.Data { return &v.Last.Value }, same, parseAny),
@@ -153,12 +149,10 @@ func demandFields() []field[DemandValues] {
 		fieldOf(func(v *DemandValues) *dlms.Data { return &v.Status }, same, parseAny),
 		fieldOf(func(v *DemandValues) *dlms.DateTime { return &v.Captured }, dlms.DateTime.Octets, dlms.Data.DateTime),
 		fieldOf(func(v *DemandValues) *dlms.DateTime { return &v.Start }, dlms.DateTime.Octets, dlms.Data.DateTime),
-		fieldOf(func(v *DemandValues) *time.Duration { return &v.Period }, secondsData, seconds),
+		fieldOf(func(v *DemandValues) *time.Duration { return &v.Period }, secondsData, parseSeconds),
 		fieldOf(func(v *DemandValues) *uint16 { return &v.Periods }, dlms.Uint16, parseUint16),
 	}
 }
-
-func secondsData(d time.Duration) dlms.Data { return dlms.Uint32(uint32(d / time.Second)) }
 
 // Read reads all attributes, one request each.
 func (r RemoteDemandRegister) Read(ctx context.Context) (DemandValues, error) {

@@ -5,7 +5,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"math"
 
 	"github.com/meterseal/meterseal/dlms"
 	"github.com/meterseal/meterseal/dlms/apdu"
@@ -298,15 +297,4 @@ func outside(what string, v, low, high int) error {
 		return fmt.Errorf("%w: %s: want %d to %d, got %d", ErrValue, what, low, high, v)
 	}
 	return nil
-}
-
-// saturatedAdd adds and stays at the end of the range where the sum does not fit.
-func saturatedAdd(a, b int64) int64 {
-	switch {
-	case b > 0 && a > math.MaxInt64-b:
-		return math.MaxInt64
-	case b < 0 && a < math.MinInt64-b:
-		return math.MinInt64
-	}
-	return a + b
 }

@@ -105,10 +105,11 @@ func (l *LimiterEngine) observe(now time.Time, value dlms.Data) (act func(), err
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	threshold, _ := l.threshold(now)
-	over, err := greater(value, threshold)
+	side, err := compareNumbers(value, threshold)
 	if err != nil {
 		return nil, err
 	}
+	over := side > 0
 	s := l.cfg.Setup
 	if over == l.over {
 		l.since = time.Time{}
@@ -137,25 +138,4 @@ func (l *LimiterEngine) threshold(now time.Time) (dlms.Data, bool) {
 		return s.Emergency, true
 	}
 	return s.Normal, false
-}
-
-// greater compares two numbers of whatever types, exactly where both are integers.
-func greater(a, b dlms.Data) (bool, error) {
-	x, errX := a.Int()
-	y, errY := b.Int()
-	if errX == nil && errY == nil {
-		return x > y, nil
-	}
-	f, err := a.Float()
-	if err != nil {
-		return false, err
-	}
-	g, err := b.Float()
-	if err != nil {
-		return false, err
-	}
-	if math.IsNaN(f) || math.IsNaN(g) {
-		return false, fmt.Errorf("%w: not a number", ErrValue)
-	}
-	return f > g, nil
 }

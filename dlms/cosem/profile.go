@@ -8,43 +8,56 @@ import (
 	"github.com/meterseal/meterseal/dlms/apdu"
 )
 
-// Rows is the buffer of a profile: rows numbered from 0, the oldest first, in the order of their capture time. They
-// may be computed when they are asked for.
+// Rows is the buffer of a profile: rows numbered from 0 in the order of its sort method, which is the oldest first for
+// first in first out. They may be computed when they are asked for.
 type Rows interface {
 	// Len returns the number of rows in use.
 	Len(env *Env) (uint32, error)
 	// Row returns row i, one value for each column.
 	Row(env *Env, i uint32) ([]dlms.Data, error)
-	// Find returns the number of the first row that was captured at or after t, Len where there is none.
+	// Find returns the number of the first row that was captured at or after t, Len where there is none. Profiles that
+	// are not first in first out do without.
 	Find(env *Env, t time.Time) (uint32, error)
 }
 
 // ProfileConfig describes a Profile generic.
 type ProfileConfig struct {
 	Instance dlms.OBIS
-	// Columns are the capture objects.
-	Columns []apdu.Column
-	// Period is capture_period, 0 for a profile that is written on events.
-	Period time.Duration
-	// Capacity is profile_entries.
-	Capacity uint32
-	Rows     Rows
+	// Columns, Period, Sort, SortObject and Capacity are the shape of a profile that never changes it: see
+	// [ProfileShape]. Rows stand in the order that Sort says; it does not sort them.
+	Columns    []apdu.Column
+	Period     time.Duration
+	Sort       SortMethod
+	SortObject apdu.Column
+	Capacity   uint32
+	// Shape reads the shape of a device that can change it, and replaces the five above; Save changes it, which empties
+	// the buffer.
+	Shape Stored[ProfileShape]
+	Rows  Rows
 	// Local returns the meter's zone, in which a range without deviation is read; nil is UTC.
 	Local func(env *Env) *time.Location
 	// Reset empties the buffer; nil refuses.
 	Reset func(env *Env) error
+	// Capture adds a row of what the capture objects say now; nil refuses.
+	Capture func(env *Env) error
 }
 
 type profile struct {
 	base
-	cfg ProfileConfig
+	cfg    ProfileConfig
+	fields []field[ProfileShape] // from attribute 3
 }
 
-// NewProfileGeneric returns an object of class Profile generic (BB 4.3.6, class 7 version 1), sorted first in first
-// out. Its buffer takes selective access by range and by entry. A range restricts by the clock column, or by a
-// column of integers.
+// NewProfileGeneric returns an object of class Profile generic (BB 4.3.6, class 7 version 1). Its buffer takes
+// selective access by range and by entry. A range restricts by the clock column, or by a column of numbers.
 func NewProfileGeneric(cfg ProfileConfig) Object {
-	return &profile{base{ID{Class: dlms.ClassProfileGeneric, Version: 1, Instance: cfg.Instance}}, cfg}
+	if cfg.Shape.Load == nil {
+		cfg.Shape = Fixed(ProfileShape{
+			Columns: cfg.Columns, Period: cfg.Period, Sort: cfg.Sort, SortObject: cfg.SortObject, Capacity: cfg.Capacity,
+		})
+	}
+	id := ID{Class: dlms.ClassProfileGeneric, Version: 1, Instance: cfg.Instance}
+	return &profile{base{id}, cfg, profileFields()}
 }
 
 // Selectors implements Selective.
@@ -65,37 +78,43 @@ func (o *profile) Get(env *Env, attribute int8, sel apdu.Selection) (dlms.Data, 
 	switch attribute {
 	case 1:
 		return o.name(), nil
-	case 3:
-		return o.captureObjects(), nil
-	case 4:
-		return dlms.Uint32(uint32(o.cfg.Period / time.Second)), nil
-	case 5: // sort_method: fifo
-		return dlms.Enum(1), nil
-	case 6: // sort_object: none
-		return apdu.Column{}.Data(), nil
 	case 7:
 		n, err := o.cfg.Rows.Len(env)
 		return dlms.Uint32(n), err
-	case 8:
-		return dlms.Uint32(o.cfg.Capacity), nil
+	case 3, 4, 5, 6, 8:
+		s, err := o.cfg.Shape.Load(env)
+		return o.fields[attribute-3].get(s), err
 	}
 	return undefined()
 }
 
-func (o *profile) captureObjects() dlms.Data {
-	list := make([]dlms.Data, len(o.cfg.Columns))
-	for i, c := range o.cfg.Columns {
-		list[i] = c.Data()
+// Set changes the shape of a profile that allows it.
+func (o *profile) Set(env *Env, attribute int8, value dlms.Data) error {
+	if attribute < 3 || attribute == 7 || attribute > 8 || o.cfg.Shape.Save == nil {
+		return dlms.DataAccessReadWriteDenied
 	}
-	return dlms.Array(list...)
+	s, err := o.cfg.Shape.Load(env)
+	if err != nil {
+		return err
+	}
+	if err := o.fields[attribute-3].set(&s, value); err != nil {
+		return dlms.DataAccessTypeUnmatched
+	}
+	if s.Validate() != nil {
+		return dlms.DataAccessScopeViolated
+	}
+	return o.cfg.Shape.Save(env, s)
 }
 
-// Invoke serves reset (1).
+// Invoke serves reset (1) and capture (2).
 func (o *profile) Invoke(env *Env, method int8, _ dlms.Data) (dlms.Data, error) {
-	if method != 1 {
-		return dlms.Null(), dlms.ActionReadWriteDenied
+	switch method {
+	case 1:
+		return call(env, o.cfg.Reset)
+	case 2:
+		return call(env, o.cfg.Capture)
 	}
-	return call(env, o.cfg.Reset)
+	return dlms.Null(), dlms.ActionReadWriteDenied
 }
 
 // picture is which rows and which columns are wanted: rows from first to before end, columns by index, nil for all.
@@ -106,11 +125,15 @@ type picture struct {
 }
 
 func (o *profile) buffer(env *Env, sel apdu.Selection) (dlms.Data, error) {
+	shape, err := o.cfg.Shape.Load(env)
+	if err != nil {
+		return dlms.Null(), err
+	}
 	n, err := o.cfg.Rows.Len(env)
 	if err != nil {
 		return dlms.Null(), err
 	}
-	p, err := o.picture(env, sel, n)
+	p, err := o.picture(env, &shape, sel, n)
 	if err != nil {
 		return dlms.Null(), err
 	}
@@ -124,7 +147,7 @@ func (o *profile) buffer(env *Env, sel apdu.Selection) (dlms.Data, error) {
 		if err != nil {
 			return dlms.Null(), err
 		}
-		if len(row) != len(o.cfg.Columns) {
+		if len(row) != len(shape.Columns) {
 			return dlms.Null(), dlms.DataAccessHardwareFault
 		}
 		if p.keep == nil || p.keep(row) {
@@ -145,7 +168,7 @@ func (p picture) cut(row []dlms.Data) []dlms.Data {
 	return out
 }
 
-func (o *profile) picture(env *Env, sel apdu.Selection, n uint32) (picture, error) {
+func (o *profile) picture(env *Env, shape *ProfileShape, sel apdu.Selection, n uint32) (picture, error) {
 	switch sel.Selector {
 	case 0:
 		return picture{end: n}, nil
@@ -154,20 +177,20 @@ func (o *profile) picture(env *Env, sel apdu.Selection, n uint32) (picture, erro
 		if err != nil {
 			return picture{}, dlms.DataAccessTypeUnmatched
 		}
-		return o.byRange(env, d, n)
+		return o.byRange(env, shape, d, n)
 	case apdu.SelectorEntry:
 		d, err := apdu.ParseEntryDescriptor(sel)
 		if err != nil {
 			return picture{}, dlms.DataAccessTypeUnmatched
 		}
-		return o.byEntry(d, n)
+		return byEntry(shape, d, n)
 	}
 	return picture{}, dlms.DataAccessScopeViolated
 }
 
 // byEntry reads an entry descriptor: from 1, 0 for the last, both ends included (BB 4.3.6).
-func (o *profile) byEntry(d apdu.EntryDescriptor, n uint32) (picture, error) {
-	columns := uint16(len(o.cfg.Columns))
+func byEntry(shape *ProfileShape, d apdu.EntryDescriptor, n uint32) (picture, error) {
+	columns := uint16(len(shape.Columns))
 	if d.ToEntry == 0 {
 		d.ToEntry = n
 	}
@@ -184,20 +207,20 @@ func (o *profile) byEntry(d apdu.EntryDescriptor, n uint32) (picture, error) {
 	return p, nil
 }
 
-func (o *profile) byRange(env *Env, d apdu.RangeDescriptor, n uint32) (picture, error) {
-	at := o.column(d.Column)
+func (o *profile) byRange(env *Env, shape *ProfileShape, d apdu.RangeDescriptor, n uint32) (picture, error) {
+	at := shape.column(d.Column)
 	if at < 0 {
 		return picture{}, dlms.DataAccessScopeViolated
 	}
-	p, err := o.restrict(env, d, at, n)
+	p, err := o.restrict(env, shape, d, at, n)
 	if err != nil {
 		return picture{}, err
 	}
-	if len(d.Columns) > len(o.cfg.Columns) {
+	if len(d.Columns) > len(shape.Columns) {
 		return picture{}, dlms.DataAccessScopeViolated
 	}
 	for _, c := range d.Columns {
-		i := o.column(c)
+		i := shape.column(c)
 		if i < 0 {
 			return picture{}, dlms.DataAccessScopeViolated
 		}
@@ -206,32 +229,41 @@ func (o *profile) byRange(env *Env, d apdu.RangeDescriptor, n uint32) (picture, 
 	return p, nil
 }
 
-func (o *profile) restrict(env *Env, d apdu.RangeDescriptor, at int, n uint32) (picture, error) {
+// restrict reads the range of a range descriptor. The rows of a profile that stands by time are found; those of any
+// other are looked at one by one.
+func (o *profile) restrict(env *Env, shape *ProfileShape, d apdu.RangeDescriptor, at int, n uint32) (picture, error) {
 	if d.Column.Class == dlms.ClassClock && d.Column.Attribute == 2 {
-		return o.byTime(env, d.From, d.To)
+		return o.byTime(env, shape, d, at, n)
 	}
-	from, err := d.From.Int()
-	if err != nil {
-		return picture{}, dlms.DataAccessTypeUnmatched
-	}
-	to, err := d.To.Int()
-	if err != nil {
-		return picture{}, dlms.DataAccessTypeUnmatched
+	for _, end := range []dlms.Data{d.From, d.To} {
+		if _, err := end.Float(); err != nil {
+			return picture{}, dlms.DataAccessTypeUnmatched
+		}
 	}
 	return picture{end: n, keep: func(row []dlms.Data) bool {
-		v, err := row[at].Int()
-		return err == nil && v >= from && v <= to
+		low, err := compareNumbers(row[at], d.From)
+		if err != nil || low < 0 {
+			return false
+		}
+		high, err := compareNumbers(row[at], d.To)
+		return err == nil && high <= 0
 	}}, nil
 }
 
-func (o *profile) byTime(env *Env, from, to dlms.Data) (picture, error) {
-	first, err := o.moment(env, from)
+func (o *profile) byTime(env *Env, shape *ProfileShape, d apdu.RangeDescriptor, at int, n uint32) (picture, error) {
+	first, err := o.moment(env, d.From)
 	if err != nil {
 		return picture{}, err
 	}
-	last, err := o.moment(env, to)
+	last, err := o.moment(env, d.To)
 	if err != nil {
 		return picture{}, err
+	}
+	if shape.Sort > SortFIFO {
+		return picture{end: n, keep: func(row []dlms.Data) bool {
+			t, err := o.moment(env, row[at])
+			return err == nil && !t.Before(first) && !t.After(last)
+		}}, nil
 	}
 	var p picture
 	if p.first, err = o.cfg.Rows.Find(env, first); err != nil {
@@ -262,14 +294,4 @@ func (o *profile) local(env *Env) *time.Location {
 		return time.UTC
 	}
 	return o.cfg.Local(env)
-}
-
-// column returns the index of a capture object, or -1.
-func (o *profile) column(c apdu.Column) int {
-	for i := range o.cfg.Columns {
-		if o.cfg.Columns[i] == c {
-			return i
-		}
-	}
-	return -1
 }
