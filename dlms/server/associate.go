@@ -301,9 +301,11 @@ func (c *call) negotiate(q apdu.InitiateRequest) (*association, *rejection) {
 	case q.MaxPDU != 0 && q.MaxPDU < minPDU:
 		return nil, initiateError(apdu.InitiatePDUSizeTooShort)
 	}
-	maxSend := int(q.MaxPDU)
-	if maxSend == 0 { // the client sets no bound
-		maxSend = 0xFFFF
+	// Many clients size their buffer by what the server says that it takes, whatever they offered themselves: no
+	// answer is longer than either.
+	maxSend := int(c.client.MaxPDU)
+	if q.MaxPDU != 0 { // else the client sets no bound
+		maxSend = min(maxSend, int(q.MaxPDU))
 	}
 	return &association{
 		client: c.client, server: c.server.kind.model.server, since: c.env.Now,

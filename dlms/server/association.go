@@ -25,7 +25,7 @@ type association struct {
 	apdus uint32
 
 	conformance apdu.Conformance
-	maxSend     int // what the client takes, in bytes
+	maxSend     int // the longest answer, in bytes: both ends take it
 
 	session    *session // nil without a dedicated key
 	fromClient []byte   // its challenge, until pass 4

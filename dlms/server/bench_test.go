@@ -256,6 +256,20 @@ func newBench(t testing.TB, change ...func(*server.Options)) *bench {
 	return newBenchOf(t, m, change...)
 }
 
+// wideBench is a bench whose server takes, and so also says, as much as there can be.
+func wideBench(t testing.TB) *bench {
+	t.Helper()
+	all := clients()
+	for i := range all {
+		all[i].MaxPDU = 0xFFFF
+	}
+	m, err := server.NewModel(server.ModelConfig{Objects: objects(), Clients: all})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return newBenchOf(t, m)
+}
+
 func newBenchOf(t testing.TB, m *server.Model, change ...func(*server.Options)) *bench {
 	t.Helper()
 	b := &bench{t: t, now: epoch, oracle: new(dlmstest.Oracle)}

@@ -64,13 +64,54 @@ func TestALongValueComesInBlocksThatFitTheClient(t *testing.T) {
 }
 
 func TestAValueThatFitsComesWhole(t *testing.T) {
-	b := newBench(t)
+	b := wideBench(t)
 	p := b.concentrator()
 	p.maxPDU = 0 // no bound
 	p.open()
 	if r := p.getResult(p.exchange(p.curveRequest())); r.Data.Len() != 48 {
 		t.Errorf("got %s, %d rows", r.Result, r.Data.Len())
 	}
+}
+
+// Clients that offer 65,535 bytes and hold no more than the server says that it takes: seen of two.
+func TestNoAnswerIsLongerThanTheServerTakesItself(t *testing.T) {
+	b := newBench(t)
+	p := b.concentrator()
+	for _, pdu := range []uint16{0, 0xFFFF} {
+		p.maxPDU = pdu
+		p.open()
+		answer := p.send(p.sealDedicated(p.curveRequest()))
+		if len(answer) > server.DefaultMaxPDU || len(answer) < server.DefaultMaxPDU-40 {
+			t.Errorf("pdu %d: an answer of %d bytes", pdu, len(answer))
+		}
+	}
+}
+
+// Clients that cut blocks to the server's bound and cipher them afterwards: seen of one.
+func TestARequestMayExceedTheBoundByWhatProtectionAdds(t *testing.T) {
+	b := newBench(t)
+	p := b.concentrator().open()
+	fits := p.noteRequest(server.DefaultMaxPDU)
+	if len(fits) != server.DefaultMaxPDU {
+		t.Fatalf("a request of %d bytes", len(fits))
+	}
+	for n, want := range map[int]bool{server.DefaultMaxPDU: true, server.DefaultMaxPDU + 16: false} {
+		answer := p.send(p.sealDedicated(p.noteRequest(n)))
+		if got := answer[0] != byte(apdu.TagExceptionResponse); got != want {
+			t.Errorf("%d bytes in clear: taken %t, answer % x", n, got, answer)
+		}
+	}
+}
+
+// noteRequest is a set-request of n bytes in clear, for the note.
+func (p *peer) noteRequest(n int) []byte {
+	p.t.Helper()
+	request := func(size int) []byte {
+		return p.must(apdu.SetRequest{
+			Kind: apdu.SetRequestNormal, ID: p.id(), Attribute: noteRef(), Value: dlms.OctetString(make([]byte, size)),
+		}.AppendBinary(nil))
+	}
+	return request(n - (len(request(n)) - n))
 }
 
 func TestTwoClientsReadInBlocksAtTheSameTime(t *testing.T) {

@@ -64,6 +64,18 @@ func emptied(b []byte) []byte {
 // say appends an answer.
 func (c *call) say(answer []byte) []byte { return append(c.dst, answer...) }
 
+// maxProtection is what protection adds at most: tag, title, length, security control, counter and tag of the longest
+// form without a key in it, general-glo-ciphering.
+const maxProtection = 1 + 9 + 3 + 1 + 4 + security.TagSize
+
+// slack is what an APDU of that tag may have beyond the largest in clear.
+func slack(tag apdu.Tag) int {
+	if _, _, ciphered := apdu.PlainTag(tag); ciphered || tag == apdu.TagGeneralGlo || tag == apdu.TagGeneralDed {
+		return maxProtection
+	}
+	return 0
+}
+
 // serve returns dst with the answer.
 func (c *call) serve() []byte {
 	tag, err := apdu.TagOf(c.req.APDU)
@@ -85,7 +97,7 @@ func (c *call) serve() []byte {
 	switch {
 	case tag == apdu.TagAARQ:
 		return c.say(c.associate())
-	case len(c.req.APDU) > int(c.client.MaxPDU):
+	case len(c.req.APDU) > int(c.client.MaxPDU)+slack(tag):
 		return c.say(exception(apdu.StateServiceNotAllowed, apdu.ServicePDUTooLong))
 	case tag == apdu.TagRLRQ:
 		return c.say(c.release())

@@ -90,10 +90,11 @@ type Client struct {
 	// Everybody who holds that key can make such a service.
 	GlobalBroadcast bool
 	// Conformance is what the server offers this client; 0 means get, set, action, selective access, block transfer
-	// and multiple references. With apdu.ConformanceGeneralBlockTransfer in it, and proposed by the client, answers
+	// and multiple references, and general protection where a general form is taken. With apdu.ConformanceGeneralBlockTransfer in it, and proposed by the client, answers
 	// that are too long go in general block transfer, and requests may come in it.
 	Conformance apdu.Conformance
-	// MaxPDU is the largest APDU that the server takes, in bytes; 0 means DefaultMaxPDU.
+	// MaxPDU is the largest APDU that the server takes, in bytes; 0 means DefaultMaxPDU. No answer is longer either. A
+	// ciphered APDU may be longer by what protection adds: some clients leave that out when they cut blocks.
 	MaxPDU uint16
 	// MaxAge and MaxAPDUs end an association; 0 means DefaultMaxAge and DefaultMaxAPDUs. They cannot be raised.
 	MaxAge   time.Duration
@@ -197,6 +198,9 @@ func (m *Model) add(c Client, order []cosem.Object) error {
 func (c *Client) complete() error {
 	if c.Conformance == 0 {
 		c.Conformance = defaultConformance
+		if c.GeneralForms || c.GeneralCiphering {
+			c.Conformance |= apdu.ConformanceGeneralProtection
+		}
 	}
 	if c.MaxPDU == 0 {
 		c.MaxPDU = DefaultMaxPDU

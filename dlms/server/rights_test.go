@@ -97,7 +97,7 @@ func TestLaw2NoAttributeOfAnyAssociationShowsAKey(t *testing.T) {
 }
 
 func TestTheObjectListHasWhatTheClientMayReach(t *testing.T) {
-	b := newBench(t)
+	b := wideBench(t)
 	for p, want := range map[*peer]int{b.concentrator(): 6, b.is(): 9} {
 		p.maxPDU = 0 // no bound: everything in one answer
 		p.open()
