@@ -2,6 +2,7 @@ package client
 
 import (
 	"bytes"
+	"errors"
 	"testing"
 
 	"github.com/meterseal/meterseal/dlms"
@@ -30,18 +31,27 @@ func FuzzAssociation(f *testing.F) {
 		{0xD4, 0x12, 0x30, 0, 0, 0, 1},
 		{0xC7, 1, 0xC2, 0, 1, 0, 9, 1, 1},
 		{0xC5, 2, 0xC2, 0, 0, 0, 1},
+		{0xC5, 5, 0xC2, 2, 0, 0},
+		{0xC7, 3, 0xC2, 2, 0, 0, 1, 0},
+		{0xE0, 0x81, 0, 1, 0, 0, 2, 0xC4, 1},
+		{0xE0, 0x01, 0, 1, 0, 1, 0},
+		{0xC2, 0, 0, 8, 0, 0, 1, 0, 0, 255, 2, 0x11, 1},
+		{0x0F, 0, 0, 0, 1, 0, 0x11, 1},
+		{0xDB, 8, 'M', 'T', 'R', 0, 0, 0, 0, 2, 5, 0x30, 0, 0, 0, 1},
 	} {
-		for op := range byte(40) {
-			f.Add(op, append([]byte{byte(len(seed))}, seed...))
+		for op := range uint16(64) {
+			f.Add(op<<1|op>>5, append([]byte{byte(len(seed))}, seed...))
 		}
 	}
-	f.Fuzz(func(t *testing.T, op byte, script []byte) {
+	f.Fuzz(func(t *testing.T, op uint16, script []byte) {
 		fuzzOne(t, op, script)
 	})
 }
 
-func fuzzOne(t *testing.T, op byte, script []byte) {
-	z := newFuzzed(t, op&1 != 0)
+// fuzzOne takes from op: 1 general forms, 2 the association itself is under fire, 4 frames are sealed by the meter, 8
+// frames come in general blocks, 16 long requests go in general blocks, and the service from the bits above.
+func fuzzOne(t *testing.T, op uint16, script []byte) {
+	z := newFuzzed(t, op)
 	if op&2 != 0 {
 		z.feed(z.m.Open, script, false) // in the middle of associating
 		return
@@ -54,8 +64,14 @@ func fuzzOne(t *testing.T, op byte, script []byte) {
 		},
 		func() ([]byte, error) { return z.m.Action(breaker, dlms.OctetString(make([]byte, 2000))) },
 		func() ([]byte, error) { return z.m.GetList(make([]apdu.Attribute, 2)) },
+		func() ([]byte, error) {
+			return z.m.SetList(make([]apdu.Attribute, 2), []dlms.Data{dlms.OctetString(make([]byte, 700)), dlms.Null()})
+		},
+		func() ([]byte, error) {
+			return z.m.ActionList(make([]dlms.MethodRef, 2), []dlms.Data{dlms.OctetString(make([]byte, 700)), dlms.Null()})
+		},
 		z.m.Release,
-	}[int(op>>3)%5]
+	}[int(op>>5)%7]
 	z.feed(start, script, op&4 != 0)
 }
 
@@ -66,9 +82,13 @@ type fuzzed struct {
 	meter   *fakeMeter
 	last    map[bool]dlms.InvocationCounter // by dedicated: the counter sent last
 	general bool
+	cut     bool
+	part    uint16
+	sealed  bool
 }
 
-func newFuzzed(t *testing.T, general bool) *fuzzed {
+func newFuzzed(t *testing.T, op uint16) *fuzzed {
+	general := op&1 != 0
 	meter := &fakeMeter{
 		t: t, title: peerTitle, maxPDU: 256, counters: map[string][]dlms.InvocationCounter{},
 		send: security.NewMemoryCounter(), wrap: nopWrap, long: must(key.GenerateUnicast(seeded(1))),
@@ -77,8 +97,18 @@ func newFuzzed(t *testing.T, general bool) *fuzzed {
 	meter.rekey(key.Authentication{})
 	cfg := meter.linky()
 	cfg.General, cfg.Strict, cfg.MaxData = general, !general, 4096
-	cfg.Conformance = DefaultConformance | apdu.ConformanceBlockTransferAction
-	return &fuzzed{t: t, m: must(NewMachine(cfg)), meter: meter, last: map[bool]dlms.InvocationCounter{}, general: general}
+	cfg.Conformance = FullConformance
+	if op&16 != 0 {
+		cfg.Conformance &^= apdu.ConformanceBlockTransferSet | apdu.ConformanceBlockTransferAction
+	}
+	z := &fuzzed{t: t, meter: meter, last: map[bool]dlms.InvocationCounter{}, general: general, cut: op&8 != 0}
+	cfg.Notify = func(n Notification) {
+		if !z.sealed || !n.Authenticated || (n.Event == nil) == (n.Data == nil) {
+			t.Fatalf("told of %+v", n)
+		}
+	}
+	z.m = must(NewMachine(cfg))
+	return z
 }
 
 func (z *fuzzed) open() {
@@ -100,12 +130,16 @@ func (z *fuzzed) feed(start func() ([]byte, error), script []byte, sealed bool) 
 		z.t.Fatal(err)
 	}
 	z.sent(q)
+	z.sealed = sealed
 	for len(script) > 0 {
 		n := min(int(script[0]), len(script)-1)
 		frame := bytes.Clone(script[1 : 1+n])
 		script = script[1+n:]
-		if sealed && n > 0 {
+		if sealed && n > 0 && frame[0] != byte(apdu.TagGeneralBlockTransfer) {
 			frame = z.seal(frame)
+		}
+		if z.cut && n > 0 && frame[0] != byte(apdu.TagGeneralBlockTransfer) {
+			frame = z.block(frame)
 		}
 		next, done, err := z.m.Receive(frame)
 		if next != nil {
@@ -118,8 +152,8 @@ func (z *fuzzed) feed(start func() ([]byte, error), script []byte, sealed bool) 
 			z.finished(sealed, err)
 			return
 		}
-		if len(z.m.op.download) > z.m.cfg.MaxData {
-			z.t.Fatalf("%d bytes kept", len(z.m.op.download))
+		if kept := max(len(z.m.op.download), len(z.m.op.transfer.download)); kept > z.m.cfg.MaxData {
+			z.t.Fatalf("%d bytes kept", kept)
 		}
 	}
 }
@@ -145,9 +179,22 @@ func (z *fuzzed) seal(plain []byte) []byte {
 	return z.meter.seal(plain, f)
 }
 
-// sent checks that what the client sends is sealed under a counter above the last.
+// block puts a frame into one general block that fits where the transfer stands.
+func (z *fuzzed) block(frame []byte) []byte {
+	g := z.m.op.transfer
+	return must(apdu.BlockTransfer{Last: true, Window: 1, Number: g.got + 1, Ack: g.sent, Data: frame}.AppendBinary(nil))
+}
+
+// sent checks that what the client sends is sealed under a counter above the last. General blocks carry parts of it.
 func (z *fuzzed) sent(b []byte) {
 	switch apdu.Tag(b[0]) {
+	case apdu.TagGeneralBlockTransfer:
+		t := must(apdu.ParseBlockTransfer(b))
+		if t.Number <= z.part && t.Number != 1 || t.Streaming || t.Window != 1 {
+			z.t.Fatalf("block %+v after %d", t, z.part)
+		}
+		z.part = t.Number
+		return
 	case apdu.TagAARQ:
 		b = must(apdu.ParseAARQ(b)).UserInformation
 	case apdu.TagRLRQ:
@@ -164,4 +211,32 @@ func (z *fuzzed) sent(b []byte) {
 		z.t.Fatalf("counter %d after %d", c.Counter, z.last[dedicated])
 	}
 	z.last[dedicated] = c.Counter
+}
+
+// FuzzReceiver pushes arbitrary bytes, as they are and sealed as a meter would in each form. Nothing may come out
+// that was not verified, and nothing twice.
+func FuzzReceiver(f *testing.F) {
+	for _, seed := range [][]byte{anEvent(1), aPush("x"), getResponse(1, dlms.Uint8(1)), {0xDD, 0, 0, 0, 0, 0, 0, 5, 0x30, 0, 0, 0, 1}, {0xDB, 0, 5, 0x20, 0, 0, 0, 1}} {
+		for form := range byte(6) {
+			f.Add(form, seed)
+		}
+	}
+	f.Fuzz(func(t *testing.T, form byte, b []byte) {
+		p := newPusher(t, security.Acceptance{Policy: security.PolicyAuthenticated})
+		tags := [...]apdu.Tag{apdu.TagGeneralGlo, apdu.TagGeneralDed, apdu.TagGeneralCiphering, apdu.TagGloEventNotification, apdu.TagDedEventNotification}
+		sealed := int(form) < len(tags)
+		if sealed {
+			b = p.seal(tags[form], security.AuthenticatedEncrypted, b)
+		}
+		n, err := p.receiver.Receive(b, peerTitle)
+		if err == nil && (!sealed || !n.Authenticated || (n.Event == nil) == (n.Data == nil)) {
+			t.Fatalf("got %+v", n)
+		}
+		if _, again := p.receiver.Receive(b, peerTitle); again == nil {
+			t.Fatal("taken twice")
+		}
+		if err != nil && !errors.Is(err, ErrAnswer) && sealed {
+			t.Fatalf("sealed as it should be: %v", err)
+		}
+	})
 }
