@@ -49,7 +49,7 @@ func (c *call) associate() []byte {
 	if err != nil {
 		return rejected(c.context(), apdu.AssociationRejectedPermanent, apdu.DiagnosticNoReason, nil)
 	}
-	answer, r := c.accept(q)
+	answer, r := c.accept(&q)
 	if r == nil {
 		return answer
 	}
@@ -62,7 +62,7 @@ func (c *call) associate() []byte {
 	return rejected(c.context(), r.result, r.diagnostic, r.info)
 }
 
-func (c *call) accept(q apdu.AARQ) ([]byte, *rejection) {
+func (c *call) accept(q *apdu.AARQ) ([]byte, *rejection) {
 	if q.Context != c.context() {
 		return nil, reject(apdu.DiagnosticContextNotSupported, nil)
 	}
@@ -78,9 +78,9 @@ func (c *call) accept(q apdu.AARQ) ([]byte, *rejection) {
 			return nil, r
 		}
 	}
-	a, info, r := c.pass2(q, in)
+	a, info, r := c.pass2(q, &in)
 	if r != nil {
-		c.notOpened(q, in, r)
+		c.notOpened(q, &in, r)
 		return nil, r
 	}
 	c.put(a)
@@ -106,7 +106,7 @@ type proposal struct {
 }
 
 // initiate reads the proposal. With ciphering it is authentic then, and its counter is spent.
-func (c *call) initiate(q apdu.AARQ) (proposal, *rejection) {
+func (c *call) initiate(q *apdu.AARQ) (proposal, *rejection) {
 	if !c.client.ciphered() {
 		req, err := apdu.ParseInitiateRequest(q.UserInformation)
 		if err != nil || req.DedicatedKey != nil {
@@ -124,7 +124,7 @@ func (c *call) initiate(q apdu.AARQ) (proposal, *rejection) {
 
 // notOpened tells the device of an authentic AARQ that came to nothing: its counter is spent, so that it cannot be
 // repeated, and that is worth an event of its own.
-func (c *call) notOpened(q apdu.AARQ, in proposal, r *rejection) {
+func (c *call) notOpened(q *apdu.AARQ, in *proposal, r *rejection) {
 	if in.lt == nil {
 		return
 	}
@@ -134,8 +134,8 @@ func (c *call) notOpened(q apdu.AARQ, in proposal, r *rejection) {
 }
 
 // pass2 makes the association of an AARQ, open unless HLS follows, and the InitiateResponse for it.
-func (c *call) pass2(q apdu.AARQ, in proposal) (*association, []byte, *rejection) {
-	a, r := c.negotiate(in.req)
+func (c *call) pass2(q *apdu.AARQ, in *proposal) (*association, []byte, *rejection) {
+	a, r := c.negotiate(&in.req)
 	if r != nil {
 		return nil, nil, r
 	}
@@ -148,7 +148,7 @@ func (c *call) pass2(q apdu.AARQ, in proposal) (*association, []byte, *rejection
 	}
 	if in.lt != nil {
 		a.key = generation{c.client.Setup, in.lt.Generation}
-		if r := c.bringSession(a, in.req, in.lt); r != nil {
+		if r := c.bringSession(a, &in.req, in.lt); r != nil {
 			return nil, nil, r
 		}
 	}
@@ -198,7 +198,7 @@ func (c *call) secret() (key.Secret, error) {
 // checkPassword compares the password of LLS, in constant time. A password can be guessed, so here attempts are
 // bounded: above the rate none is looked at. Without ciphering that lets a stranger keep the client out, who could
 // read the password on the line anyway; with ciphering only who holds the key comes here.
-func (c *call) checkPassword(q apdu.AARQ) *rejection {
+func (c *call) checkPassword(q *apdu.AARQ) *rejection {
 	s, err := c.secret()
 	if err != nil {
 		return transient(err)
@@ -216,7 +216,7 @@ func (c *call) checkPassword(q apdu.AARQ) *rejection {
 }
 
 // checkClaims looks at what the AARQ says in clear.
-func (c *call) checkClaims(q apdu.AARQ) *rejection {
+func (c *call) checkClaims(q *apdu.AARQ) *rejection {
 	if c.client.Mechanism == MechanismNone {
 		if q.Authentication && q.Mechanism != apdu.MechanismLowest {
 			return reject(apdu.DiagnosticMechanismUnknown, nil)
@@ -246,7 +246,7 @@ func (c *call) checkClaims(q apdu.AARQ) *rejection {
 
 // openInitiate verifies the ciphered InitiateRequest and spends its counter; only then it is parsed. With a
 // dedicated key in it, it has to be encrypted, whatever the policy (GB 9.2.3.3.7.4).
-func (c *call) openInitiate(q apdu.AARQ, lt *security.LongTerm) (apdu.InitiateRequest, protected, *rejection) {
+func (c *call) openInitiate(q *apdu.AARQ, lt *security.LongTerm) (apdu.InitiateRequest, protected, *rejection) {
 	var none apdu.InitiateRequest
 	p, err := c.parseProtected(q.UserInformation)
 	if err != nil || p.dedicated {
@@ -291,7 +291,7 @@ func notCommitted(err error) *rejection {
 }
 
 // negotiate makes an association of what both ends can do (GB 9.4.4).
-func (c *call) negotiate(q apdu.InitiateRequest) (*association, *rejection) {
+func (c *call) negotiate(q *apdu.InitiateRequest) (*association, *rejection) {
 	conformance := q.Conformance & c.client.Conformance
 	switch {
 	case q.Version < apdu.DLMSVersion:
@@ -314,7 +314,7 @@ func (c *call) negotiate(q apdu.InitiateRequest) (*association, *rejection) {
 }
 
 // bringSession takes the dedicated key of the InitiateRequest.
-func (c *call) bringSession(a *association, q apdu.InitiateRequest, lt *security.LongTerm) *rejection {
+func (c *call) bringSession(a *association, q *apdu.InitiateRequest, lt *security.LongTerm) *rejection {
 	if q.DedicatedKey == nil {
 		if c.client.Traffic == DedicatedRequired {
 			return initiateError(apdu.InitiateOther)
