@@ -2,6 +2,7 @@ package store
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 
@@ -150,11 +151,17 @@ func (s *Store) ReceiveFloors(ctx context.Context, ref role.KeyRef) ([]vault.Flo
 	}, `SELECT title, last FROM receive_floors WHERE meter = ? AND role = ? AND version = ?`, refArgs(ref)...)
 }
 
-// RaiseReceiveFloor implements vault.Store.
+// ErrFloor is returned for a counter that was accepted before.
+var ErrFloor = errors.New("store: a counter at or below one that was accepted")
+
+// RaiseReceiveFloor implements vault.Store. A node may have read the floor before another one raised it; the store has the
+// last word (law 4).
 func (s *Store) RaiseReceiveFloor(ctx context.Context, f vault.FloorRow) error {
-	_, err := s.exec(ctx, `INSERT INTO receive_floors (meter, role, version, title, last)
-		VALUES (?, ?, ?, ?, ?) ON CONFLICT (meter, role, version, title) DO UPDATE SET
-		last = CASE WHEN excluded.last > receive_floors.last THEN excluded.last ELSE receive_floors.last END`,
-		append(refArgs(f.Ref), f.Title[:], f.Last)...)
+	n, err := s.exec(ctx, `INSERT INTO receive_floors (meter, role, version, title, last)
+		VALUES (?, ?, ?, ?, ?) ON CONFLICT (meter, role, version, title) DO UPDATE SET last = excluded.last
+		WHERE receive_floors.last < excluded.last`, append(refArgs(f.Ref), f.Title[:], f.Last)...)
+	if err == nil && n == 0 {
+		err = fmt.Errorf("%w: %d of %s under %s", ErrFloor, f.Last, f.Title, f.Ref)
+	}
 	return err
 }

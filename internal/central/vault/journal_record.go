@@ -3,13 +3,9 @@ package vault
 import (
 	"context"
 	"fmt"
-	"slices"
 
 	"github.com/meterseal/meterseal/internal/central/audit"
 	"github.com/meterseal/meterseal/internal/defence"
-	"github.com/meterseal/meterseal/internal/role"
-
-	"github.com/meterseal/meterseal/dlms"
 )
 
 // record is one change in the journal: exactly one field is set. Keys are in it as they are in the store, sealed.
@@ -52,21 +48,15 @@ func (c *change) records() []record {
 	return out
 }
 
-// save writes the change: first the journal, synced, then the store, in the transaction of ctx. If that transaction
-// is not committed, the journal is ahead, and the next step takes over what it has (see catchUp).
+// maxTogether bounds how many records of different steps go into one line of the journal.
+const maxTogether = 4000
+
+// save writes the change in the transaction of ctx. Its records are left to be journalled, synced, as the last act before
+// the commit, in one line with those of the steps that share it. If the transaction is not committed after that, the
+// journal is ahead, and the next step takes over what it has (see catchUp).
 func (v *Software) save(ctx context.Context, c *change) error {
 	if records := c.records(); len(records) > 0 && !v.without.Off(defence.Journal) {
-		if err := v.crash("journal, before"); err != nil {
-			return err
-		}
-		p, err := v.journal.Append(records)
-		if err == nil {
-			err = v.crash("journal, after")
-		}
-		if err != nil {
-			return err
-		}
-		if err := v.store.SetJournalPosition(ctx, p); err != nil {
+		if err := v.store.BeforeCommit(ctx, v.journal, records, v.writeJournal); err != nil {
 			return err
 		}
 	}
@@ -74,6 +64,33 @@ func (v *Software) save(ctx context.Context, c *change) error {
 		return err
 	}
 	return v.audit.Append(ctx, c.audit...)
+}
+
+// writeJournal appends the records of all the steps that are about to be committed together. None of them has let anything
+// out of the house yet.
+func (v *Software) writeJournal(ctx context.Context, steps []any) error {
+	if err := v.crash("journal, before"); err != nil {
+		return err
+	}
+	var p Position
+	for len(steps) > 0 {
+		var line []record
+		for len(steps) > 0 {
+			records := steps[0].([]record) //nolint:errcheck,forcetypeassert // save leaves nothing else
+			if len(line) > 0 && len(line)+len(records) > maxTogether {
+				break
+			}
+			line, steps = append(line, records...), steps[1:]
+		}
+		var err error
+		if p, err = v.journal.Append(line); err != nil {
+			return err
+		}
+	}
+	if err := v.crash("journal, after"); err != nil {
+		return err
+	}
+	return v.store.SetJournalPosition(ctx, p)
 }
 
 func (v *Software) apply(ctx context.Context, c *change) error {
@@ -97,95 +114,5 @@ func (v *Software) apply(ctx context.Context, c *change) error {
 	if err := v.store.AddHandouts(ctx, c.handouts); err != nil {
 		return fmt.Errorf("add handouts: %w", err)
 	}
-	return nil
-}
-
-// catchUp takes over what the journal has and the store has not: after a crash between the two, after a commit that
-// failed, or after the store was restored from a backup. Every step begins with it, so that the store's position
-// never moves past a record that the store does not have.
-func (v *Software) catchUp(ctx context.Context) error {
-	if v.without.Off(defence.Journal) {
-		return nil
-	}
-	p, ok, err := v.store.JournalPosition(ctx)
-	if err != nil {
-		return err
-	}
-	if !ok {
-		p = Position{Vault: v.root.id}
-	}
-	batches, err := v.journal.After(p)
-	if err != nil || (len(batches) == 0 && ok) {
-		return err
-	}
-	for _, batch := range batches {
-		if err := v.replay(ctx, batch); err != nil {
-			return fmt.Errorf("take over the key journal: %w", err)
-		}
-	}
-	if len(batches) > 0 {
-		v.log.Warn("the key journal was ahead of the store and has been taken over", "batches", len(batches))
-		entry := audit.Entry{
-			Actor: "system:vault", Action: ActionReplayed, Phase: audit.Done,
-			Detail: map[string]string{"batches": fmt.Sprint(len(batches))},
-		}
-		if err := v.audit.Append(ctx, entry); err != nil {
-			return err
-		}
-	}
-	return v.store.SetJournalPosition(ctx, v.journal.Position())
-}
-
-// replay applies a batch, but for what is there already.
-func (v *Software) replay(ctx context.Context, batch []record) error {
-	var c change
-	for _, r := range batch {
-		switch {
-		case r.Meter != nil:
-			c.meters = append(c.meters, *r.Meter)
-		case r.Device != nil:
-			c.devices = append(c.devices, *r.Device)
-		case r.Key != nil:
-			c.keys = append(c.keys, *r.Key)
-		case r.State != nil:
-			c.states = append(c.states, *r.State)
-		case r.Counter != nil:
-			c.counters = append(c.counters, *r.Counter)
-		default:
-			return fmt.Errorf("%w: a record of an unknown kind; it was written by a newer program", ErrJournal)
-		}
-	}
-	if err := v.dropKnown(ctx, &c); err != nil {
-		return err
-	}
-	return v.apply(ctx, &c)
-}
-
-func (v *Software) dropKnown(ctx context.Context, c *change) error {
-	var titles []dlms.SystemTitle
-	for _, m := range c.meters {
-		titles = append(titles, m.Title)
-	}
-	for _, d := range c.devices {
-		titles = append(titles, d.Title)
-	}
-	kinds, err := v.store.TitleKinds(ctx, titles)
-	if err != nil {
-		return err
-	}
-	refs := make([]role.KeyRef, len(c.keys))
-	for i, k := range c.keys {
-		refs[i] = k.Ref
-	}
-	rows, err := v.store.KeyRows(ctx, refs)
-	if err != nil {
-		return err
-	}
-	c.meters = slices.DeleteFunc(c.meters, func(m MeterRow) bool { return kinds[m.Title] == kindMeter })
-	c.devices = slices.DeleteFunc(c.devices, func(d DeviceRow) bool { return kinds[d.Title] == d.Kind })
-	c.keys = slices.DeleteFunc(c.keys, func(k KeyRow) bool {
-		row, known := rows[k.Ref]
-		return known && row.Fingerprint == k.Fingerprint
-	})
 	return nil
 }

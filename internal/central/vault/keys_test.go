@@ -155,19 +155,29 @@ func TestMarksArePartOfTheCallersCommitAndTheJournalMayBeAhead(t *testing.T) {
 	m := w.imported(1)[0]
 	k := w.generated(m.Title, role.CCLAN)
 	boom := errors.New("boom")
-	err := w.store.Update(t.Context(), func(ctx context.Context) error {
-		if err := w.vault.MarkSent(ctx, by, []role.KeyRef{k}); err != nil {
-			return err
+	fail := func(context.Context, []any) error { return boom }
+	// A step that fails has written nothing, to the journal neither. One that fails at its commit has: the journal says
+	// sent, and whoever reads it must not believe that the key stayed at home. The next step takes it over.
+	for _, c := range []struct {
+		fails func(ctx context.Context) error
+		want  vault.State
+	}{
+		{func(context.Context) error { return boom }, vault.Pending},
+		{func(ctx context.Context) error { return w.store.BeforeCommit(ctx, "the commit", 1, fail) }, vault.Sent},
+	} {
+		err := w.store.Update(t.Context(), func(ctx context.Context) error {
+			if err := w.vault.MarkSent(ctx, by, []role.KeyRef{k}); err != nil {
+				return err
+			}
+			return c.fails(ctx)
+		})
+		if !errors.Is(err, boom) || w.state(k) != vault.Pending {
+			t.Fatalf("want nothing changed, got %s, %v", w.state(k), err)
 		}
-		return boom
-	})
-	if !errors.Is(err, boom) || w.state(k) != vault.Pending {
-		t.Fatalf("want nothing changed, got %s, %v", w.state(k), err)
-	}
-	// The journal says sent: whoever reads it must not believe that the key stayed at home. The next step takes it over.
-	w.generated(m.Title, role.CCIS)
-	if w.state(k) != vault.Sent {
-		t.Fatalf("want the journal's word, got %s", w.state(k))
+		w.generated(m.Title, role.CCIS)
+		if w.state(k) != c.want {
+			t.Fatalf("after the next step: want %s, got %s", c.want, w.state(k))
+		}
 	}
 }
 

@@ -129,6 +129,9 @@ type Store interface {
 	Durable(ctx context.Context, fn func(ctx context.Context) error) error
 	View(ctx context.Context, fn func(ctx context.Context) error) error
 
+	// BeforeCommit leaves value for write, which gets all that is left in the transaction, once, just before the commit.
+	BeforeCommit(ctx context.Context, group, value any, write func(ctx context.Context, values []any) error) error
+
 	// TitleKinds returns what bears each title; titles that nothing bears are not in the answer.
 	TitleKinds(ctx context.Context, titles []dlms.SystemTitle) (map[dlms.SystemTitle]string, error)
 	// FingerprintsInUse returns those that some key, of a meter or a device, in any state, has.
@@ -153,7 +156,7 @@ type Store interface {
 	// RaiseSendCounters writes ceilings and raises; it never lowers one.
 	RaiseSendCounters(ctx context.Context, rows []CounterRow) error
 	ReceiveFloors(ctx context.Context, ref role.KeyRef) ([]FloorRow, error)
-	// RaiseReceiveFloor never lowers one.
+	// RaiseReceiveFloor refuses a counter that is not above the one in the store: another node has accepted it.
 	RaiseReceiveFloor(ctx context.Context, row FloorRow) error
 
 	AddHandouts(ctx context.Context, handouts []Handout) error
