@@ -56,6 +56,7 @@ func (c *cursor) acseField(g *Node, apduTag apdu.Tag, password bool) {
 		}}
 	}
 	c.off++
+	c.secret = password && field.name == nameAuthentication // a fault may stand anywhere within it
 	size := c.length(g, field.name)
 	if !c.ok() {
 		return
@@ -66,7 +67,6 @@ func (c *cursor) acseField(g *Node, apduTag apdu.Tag, password bool) {
 	}
 	content := c.buf[c.off : c.off+size]
 	c.off += size
-	c.secret = password && field.name == nameAuthentication
 	n := c.add(g, field.name, from, c.off)
 	value, err := field.say(content)
 	if n.Value = value; err != nil {
@@ -204,12 +204,15 @@ func passwordIn(body []byte, tag apdu.Tag) bool {
 	return !apdu.Mechanism(body[i+len(marker)]).HLS()
 }
 
-// explicit returns the content of the one element that content must be.
+// explicit returns the content of the one element that content must be. Its length may be in the long form.
 func explicit(content []byte, tag byte) ([]byte, error) {
-	if len(content) < 2 || content[0] != tag || int(content[1]) != len(content)-2 {
+	c := cursor{d: &decoder{budget: 2}, buf: content, off: min(1, len(content)), end: len(content)}
+	var fault Node
+	size := c.length(&fault, "length")
+	if len(content) == 0 || content[0] != tag || !c.ok() || size != c.left() {
 		return nil, fmt.Errorf("want an element with the tag %02X and its length", tag)
 	}
-	return content[2:], nil
+	return content[c.off:], nil
 }
 
 func sayOctets(content []byte) (string, error) {
@@ -220,12 +223,13 @@ func sayOctets(content []byte) (string, error) {
 }
 
 func sayExplicitOctets(content []byte) (string, error) {
-	if len(content) > 2 && content[1] >= 0x80 { // a certificate is longer than one octet of length tells
-		return fmt.Sprintf("%d bytes", len(content)-2), nil
-	}
+	const short = 64 // a certificate is longer
 	p, err := explicit(content, berOctets)
 	if err != nil {
 		return "", err
+	}
+	if len(p) > short {
+		return fmt.Sprintf("%d bytes", len(p)), nil
 	}
 	return sayOctets(p)
 }
@@ -254,10 +258,6 @@ func integer(content []byte) (int64, error) {
 }
 
 func explicitInteger(content []byte) (int64, error) {
-	// The length may be written in more octets than needed.
-	if len(content) > 2 && content[1] == 0x81 {
-		content = append([]byte{content[0]}, content[2:]...)
-	}
 	p, err := explicit(content, berInteger)
 	if err != nil {
 		return 0, err

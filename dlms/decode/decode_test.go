@@ -162,6 +162,107 @@ func TestDamagedInputIsShownWithWhatIsWrong(t *testing.T) {
 	}
 }
 
+func TestEveryFieldOfAnAssociationIsNamed(t *testing.T) {
+	id := apdu.InvocationID{Present: true, Value: 7}
+	q, err := apdu.AARQ{
+		ProtocolVersion: []byte{7, 0x80}, Context: apdu.ContextLNCiphered, CalledAPTitle: []byte("SERVER01"), CalledAEQualifier: []byte{1, 2},
+		CalledAPID: id, CalledAEID: id, CallingTitle: dlms.SystemTitle{'M', 'S', 'L', 1}, CallingAEQualifier: make([]byte, 200),
+		CallingAPID: id, CallingAEID: id, Authentication: true, Mechanism: apdu.MechanismHLSSHA256, AuthenticationValue: []byte("challenge"),
+		Implementation: []byte("ours"),
+	}.AppendBinary(nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	both, err := apdu.AARE{
+		Context: apdu.ContextLN, Result: apdu.AssociationRejectedTransient, Diagnostic: apdu.DiagnosticNoCommonVersion,
+		RespondingTitle: dlms.SystemTitle{'M', 'S', 'L', 2}, RespondingAEQualifier: []byte{9}, RespondingAPID: id, RespondingAEID: id,
+		Authentication: true, Mechanism: apdu.MechanismHLSGMAC, AuthenticationValue: []byte("challenge"),
+	}.AppendBinary(q)
+	if err != nil {
+		t.Fatal(err)
+	}
+	tree := decode.Decode(both, decode.Options{})
+	text := tree.String()
+	if tree.FirstError() != nil {
+		t.Error(text)
+	}
+	for _, w := range []string{
+		"protocol-version", `called-AP-title: 5345525645523031`, "called-AE-qualifier: 0102", "called-AP-invocation-identifier: 7", "called-AE-invocation-identifier: 7",
+		"calling-AP-title: 4D534C0100000000, manufacturer MSL", "calling-AE-qualifier: 200 bytes", "calling-AP-invocation-identifier: 7", "calling-AE-invocation-identifier: 7",
+		"mechanism-name: hls-sha256", "challenge 6368616C6C656E6765", `implementation-information: "ours"`,
+		"result: rejected-transient", "service provider: no-common-acse-version", "responding-AP-title", "responding-AE-qualifier: 09", "responding-AP-invocation-identifier: 7", "responder-acse-requirements: authentication",
+	} {
+		if !strings.Contains(text, w) {
+			t.Errorf("want %q in:\n%s", w, text)
+		}
+	}
+}
+
+func TestKeysOfAllRolesAreTriedWhereTheyBelong(t *testing.T) {
+	s := newSession(t)
+	other, err := key.NewUnicast(unhex("F0E1D2C3B4A5968778695A4B3C2D1E0F"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	aead, err := other.AEAD()
+	if err != nil {
+		t.Fatal(err)
+	}
+	broadcast, err := s.global.Session(aead)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if s.keys.Dedicated, err = key.NewDedicated(unhex(s.secret)); err != nil {
+		t.Fatal(err)
+	}
+	s.keys.Title, s.keys.Peer, s.keys.Broadcast = s.meter, s.client, other
+	plain := unhex(plainAPDUs["get-request normal"])
+	control := security.AuthenticatedEncrypted | security.Broadcast
+	content, err := broadcast.Seal(nil, control, s.client, 5, plain)
+	if err != nil {
+		t.Fatal(err)
+	}
+	glo, err := apdu.GeneralCiphered{Title: s.client, Ciphered: apdu.Ciphered{Tag: apdu.TagGeneralGlo, Control: byte(control), Counter: 5, Content: content}}.AppendBinary(nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if content, err = s.own.Seal(nil, security.AuthenticatedEncrypted, s.client, 6, plain); err != nil {
+		t.Fatal(err)
+	}
+	ded, err := apdu.GeneralCiphered{Ciphered: apdu.Ciphered{Tag: apdu.TagGeneralDed, Control: byte(security.AuthenticatedEncrypted), Counter: 6, Content: content}}.AppendBinary(nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, c := range map[string]struct {
+		in   []byte
+		want string
+	}{
+		"broadcast":                    {glo, "authenticated under the broadcast key of 4D534C0200000000 with the authentication key"},
+		"dedicated, title left out":    {ded, "authenticated under the dedicated key of 4D534C0200000000 with the authentication key"},
+		"general-ciphering identified": {identified(t, s, plain), "authenticated under the unicast key of 4D534C0200000000 with the authentication key"},
+	} {
+		tree := decode.Decode(c.in, decode.Options{Keys: []decode.Keys{{}, s.keys}})
+		if tree.FirstError() != nil || !strings.Contains(tree.String(), c.want) {
+			t.Errorf("%s: want %q in:\n%s", name, c.want, tree)
+		}
+	}
+}
+
+// identified is a general-ciphering APDU under the global unicast key, which it names.
+func identified(t *testing.T, s session, plain []byte) []byte {
+	t.Helper()
+	g := apdu.GeneralCiphering{Originator: s.client, Key: apdu.KeyInfo{Kind: apdu.KeyInfoIdentified}, Ciphered: apdu.Ciphered{Tag: apdu.TagGeneralCiphering, Control: byte(security.AuthenticatedEncrypted), Counter: 7}}
+	var err error
+	if g.Content, err = s.global.SealWith(nil, security.AuthenticatedEncrypted, s.client, 7, g.AAD(), plain); err != nil {
+		t.Fatal(err)
+	}
+	b, err := g.AppendBinary(nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return b
+}
+
 func TestSeveralUnitsOfAllKindsAreDecodedInOneGo(t *testing.T) {
 	get := unhex(plainAPDUs["get-request normal"])
 	in, err := hdlc.AppendFrame(nil, hdlc.Frame{Destination: hdlc.ServerAddress(1, 17), Source: hdlc.ClientAddress(16), Control: 0x10, Info: append(unhex("E6E600"), get...)})
@@ -319,6 +420,7 @@ func TestNoKeyAndNoPasswordIsShown(t *testing.T) {
 	inputs := map[string][]byte{
 		"session":            s.record(t),
 		"aarq with password": unhex("60 34 A109060760857405080101 8A020780 8B0760857405080201 AC0A80087061737377307264 BE0E 040C 0100000006 5F04 00007E1F 04B0"),
+		"aarq cut":           unhex("60 22 A109060760857405080101 8A020780 8B0760857405080201 AC0A8008706173"),
 		"secret attribute":   unhex("C101C1 000F 0000280000FF 07 00 0908 7061737377307264"),
 		"secret in blocks":   unhex("C102C1 000F 0000280000FF 07 00 00 00000001 02 0908 C103C1 01 00000002 08 7061737377307264"),
 		"secret read":        unhex("C001C1 000F 0000280000FF 07 00 C401C1 00 0908 7061737377307264"),

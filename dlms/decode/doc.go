@@ -15,7 +15,8 @@
 //     telegrams that some grids cipher in this way are shown by line;
 //   - APDUs in blocks: general block transfer, and the blocks of get, set and action.
 //
-// Keys and passwords are never shown: nodes that hold one say so and have no bytes. The ciphertext is shown.
+// The keys that it is given are never shown, and neither are the keys and passwords that it finds: nodes that hold one
+// say so and have no bytes. Ciphertext is shown, and so is what it cannot understand, as it came.
 //
 // Output and depth are bounded, whatever the input: see [Options].
 package decode

@@ -56,7 +56,8 @@ func FuzzDecode(f *testing.F) {
 				t.Fatalf("json: %v", err)
 			}
 			_ = tree.String()
-			if parses(b) && tree.FirstError() != nil {
+			// A compact array is expanded here and carried as it is there.
+			if bad := tree.FirstError(); bad != nil && bad.Type != "compact-array" && parses(b) {
 				t.Fatalf("apdu takes it, decode does not:\n%s", tree)
 			}
 		}
@@ -81,24 +82,35 @@ func checkTree(t *testing.T, n *decode.Node, size, depth int) {
 	}
 }
 
-// parses reports whether b is exactly one plain APDU for the strict parsers.
+// parses reports whether b is exactly one plain APDU for the strict parsers, with nothing inside that they leave to
+// others: no user information and no block.
 func parses(b []byte) bool {
 	tag, err := apdu.TagOf(b)
 	if err != nil {
 		return false
 	}
-	parsers := map[apdu.Tag]func() error{
-		apdu.TagInitiateRequest:       func() error { _, err := apdu.ParseInitiateRequest(b); return err },
-		apdu.TagInitiateResponse:      func() error { _, err := apdu.ParseInitiateResponse(b); return err },
-		apdu.TagConfirmedServiceError: func() error { _, err := apdu.ParseConfirmedServiceError(b); return err },
-		apdu.TagExceptionResponse:     func() error { _, err := apdu.ParseExceptionResponse(b); return err },
-		apdu.TagDataNotification:      func() error { _, err := apdu.ParseDataNotification(b); return err },
-		apdu.TagEventNotification:     func() error { _, err := apdu.ParseEventNotification(b); return err },
-		apdu.TagGetRequest:            func() error { _, err := apdu.ParseGetRequest(b); return err },
-		apdu.TagSetResponse:           func() error { _, err := apdu.ParseSetResponse(b); return err },
+	parsers := map[apdu.Tag]func() (bool, error){
+		apdu.TagAARQ:                  func() (bool, error) { v, err := apdu.ParseAARQ(b); return v.UserInformation == nil, err },
+		apdu.TagAARE:                  func() (bool, error) { v, err := apdu.ParseAARE(b); return v.UserInformation == nil, err },
+		apdu.TagRLRQ:                  func() (bool, error) { v, err := apdu.ParseRLRQ(b); return v.UserInformation == nil, err },
+		apdu.TagRLRE:                  func() (bool, error) { v, err := apdu.ParseRLRE(b); return v.UserInformation == nil, err },
+		apdu.TagInitiateRequest:       func() (bool, error) { _, err := apdu.ParseInitiateRequest(b); return true, err },
+		apdu.TagInitiateResponse:      func() (bool, error) { _, err := apdu.ParseInitiateResponse(b); return true, err },
+		apdu.TagConfirmedServiceError: func() (bool, error) { _, err := apdu.ParseConfirmedServiceError(b); return true, err },
+		apdu.TagExceptionResponse:     func() (bool, error) { _, err := apdu.ParseExceptionResponse(b); return true, err },
+		apdu.TagDataNotification:      func() (bool, error) { _, err := apdu.ParseDataNotification(b); return true, err },
+		apdu.TagEventNotification:     func() (bool, error) { _, err := apdu.ParseEventNotification(b); return true, err },
+		apdu.TagGetRequest:            func() (bool, error) { _, err := apdu.ParseGetRequest(b); return true, err },
+		apdu.TagSetResponse:           func() (bool, error) { _, err := apdu.ParseSetResponse(b); return true, err },
+		apdu.TagGetResponse:           func() (bool, error) { v, err := apdu.ParseGetResponse(b); return v.Block.Raw == nil, err },
+		apdu.TagSetRequest:            func() (bool, error) { v, err := apdu.ParseSetRequest(b); return v.Block.Raw == nil, err },
+		apdu.TagActionRequest:         func() (bool, error) { v, err := apdu.ParseActionRequest(b); return v.Block.Raw == nil, err },
+		apdu.TagActionResponse:        func() (bool, error) { v, err := apdu.ParseActionResponse(b); return v.Block.Raw == nil, err },
 	}
-	if p := parsers[tag]; p != nil {
-		return p() == nil
+	p := parsers[tag]
+	if p == nil {
+		return false
 	}
-	return false
+	whole, err := p()
+	return whole && err == nil
 }
