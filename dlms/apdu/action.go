@@ -1,6 +1,8 @@
 package apdu
 
 import (
+	"fmt"
+
 	"github.com/meterseal/meterseal/dlms"
 	"github.com/meterseal/meterseal/dlms/internal/wire"
 )
@@ -183,13 +185,40 @@ func readActionResponse(r *wire.Reader) ActionResponse {
 	case ActionResponseBlock:
 		p.Block = readBlockSA(r)
 	case ActionResponseWithList:
-		p.List = readList(r, "response list", sizeAction, readOutcome)
+		p.List = readOutcomes(r)
 	case ActionResponseNext:
 		p.Number = r.In("block number").Uint32()
 	default:
 		unknownKind(r, kind)
 	}
 	return p
+}
+
+// ParseOutcomes parses the raw data of all blocks of a long action response with list, put together: a SEQUENCE OF
+// Action-Response-With-Optional-Data.
+func ParseOutcomes(b []byte) ([]ActionOutcome, error) {
+	r := wire.NewReader(b)
+	list := readOutcomes(&r)
+	if err := r.Done(); err != nil {
+		return nil, fmt.Errorf("parse outcomes: %w", err)
+	}
+	return list, nil
+}
+
+// AppendOutcomes appends what ParseOutcomes parses, to be cut into blocks.
+func AppendOutcomes(dst []byte, list []ActionOutcome) ([]byte, error) {
+	dst = wire.AppendLength(dst, len(list))
+	for i := range list {
+		var err error
+		if dst, err = list[i].append(dst); err != nil {
+			return nil, err
+		}
+	}
+	return dst, nil
+}
+
+func readOutcomes(r *wire.Reader) []ActionOutcome {
+	return readList(r, "response list", sizeAction, readOutcome)
 }
 
 // readOutcome reads the outcome of one method. Some meters say "data access result success" for no return
@@ -228,10 +257,7 @@ func (p ActionResponse) AppendBinary(dst []byte) ([]byte, error) {
 	case ActionResponseBlock:
 		dst = p.Block.appendSA(dst)
 	case ActionResponseWithList:
-		dst = wire.AppendLength(dst, len(p.List))
-		for i := 0; i < len(p.List) && err == nil; i++ {
-			dst, err = p.List[i].append(dst)
-		}
+		dst, err = AppendOutcomes(dst, p.List)
 	case ActionResponseNext:
 		dst = appendNumber(dst, p.Number)
 	default:

@@ -174,7 +174,8 @@ func PutHeader(room []byte, tag Tag, title dlms.SystemTitle, control byte, ic dl
 	if start < 0 || n < 0 {
 		return 0, fmt.Errorf("put header: %w: room of %d bytes for a content of %d", ErrLength, len(room), n)
 	}
-	dst := append(room[start:start], byte(tag))
+	dst := room[start:start]
+	dst = append(dst, byte(tag))
 	switch {
 	case tag.IsCiphered():
 	case tag.IsGeneral():

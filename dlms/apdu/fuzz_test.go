@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"testing"
 
+	"github.com/meterseal/meterseal/dlms"
 	"github.com/meterseal/meterseal/dlms/internal/wire"
 )
 
@@ -87,6 +88,30 @@ func FuzzParseGetResults(f *testing.F) {
 		l, err := ParseGetResults(b)
 		return l, err
 	}, func(r *wire.Reader) results { return readResults(r) })
+}
+
+type values []dlms.Data
+
+func (l values) AppendBinary(dst []byte) ([]byte, error) { return AppendValues(dst, l) }
+
+func FuzzParseValues(f *testing.F) {
+	f.Add([]byte{2, 0x11, 1, 0})
+	fuzz(f, func(b []byte) (values, error) {
+		l, err := ParseValues(b)
+		return l, err
+	}, func(r *wire.Reader) values { return readValues(r, "") })
+}
+
+type outcomes []ActionOutcome
+
+func (l outcomes) AppendBinary(dst []byte) ([]byte, error) { return AppendOutcomes(dst, l) }
+
+func FuzzParseOutcomes(f *testing.F) {
+	f.Add([]byte{2, 0, 1, 0, 0x11, 1, 3, 0})
+	fuzz(f, func(b []byte) (outcomes, error) {
+		l, err := ParseOutcomes(b)
+		return l, err
+	}, func(r *wire.Reader) outcomes { return readOutcomes(r) })
 }
 
 // FuzzParseSelection takes a request's selection apart, and puts it together again.

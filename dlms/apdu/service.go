@@ -194,6 +194,19 @@ func appendValues(dst []byte, list []dlms.Data) ([]byte, error) {
 	return dst, nil
 }
 
+// ParseValues parses the raw data of all blocks of a long set or action with list, put together: a SEQUENCE OF Data.
+func ParseValues(b []byte) ([]dlms.Data, error) {
+	r := wire.NewReader(b)
+	list := readValues(&r, "value list")
+	if err := r.Done(); err != nil {
+		return nil, fmt.Errorf("parse values: %w", err)
+	}
+	return list, nil
+}
+
+// AppendValues appends what ParseValues parses, to be cut into blocks.
+func AppendValues(dst []byte, list []dlms.Data) ([]byte, error) { return appendValues(dst, list) }
+
 // readBlockSA reads a DataBlock-SA.
 func readBlockSA(r *wire.Reader) Block {
 	var b Block

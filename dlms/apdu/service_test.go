@@ -262,3 +262,80 @@ func TestExceptionCarriesACounterOnlyWhereItIsAbout(t *testing.T) {
 		t.Errorf("got %s", c.Error())
 	}
 }
+
+// Every form with a list, and every form with a block, that the standard has.
+func TestEveryFormWithAListOrABlockGoesThereAndBack(t *testing.T) {
+	attribute := Attribute{Ref: dlms.AttributeRef{Class: 3, Instance: dlms.OBIS{1, 0, 1, 8, 0, 255}, Attribute: 2}}
+	selected := attribute
+	selected.Selection = EntryDescriptor{FromEntry: 1, ToEntry: 2}.Selection()
+	methods := []dlms.MethodRef{{Class: 70, Method: 1}, {Class: 9, Method: 1}}
+	block := Block{Last: true, Number: 7, Raw: []byte{1, 2, 3}}
+	list, two := []Attribute{attribute, selected}, []dlms.Data{dlms.Uint8(1), dlms.Structure(dlms.Null())}
+	results := []GetResult{{Data: two[1]}, {Result: dlms.DataAccessReadWriteDenied}}
+	outcomes := []ActionOutcome{{}, {Result: 3}, {HasReturn: true, Return: results[0]}, {HasReturn: true, Return: results[1]}}
+	for _, v := range []struct {
+		p     appender
+		parse parser
+	}{
+		{GetRequest{Kind: GetRequestWithList, ID: 1, List: list}, parserOf(ParseGetRequest)},
+		{GetRequest{Kind: GetRequestNext, ID: 1, Block: 7}, parserOf(ParseGetRequest)},
+		{GetResponse{Kind: GetResponseWithList, ID: 1, List: results}, parserOf(ParseGetResponse)},
+		{GetResponse{Kind: GetResponseBlock, ID: 1, Block: block}, parserOf(ParseGetResponse)},
+		{GetResponse{Kind: GetResponseBlock, ID: 1, Block: Block{Last: true, Number: 1, Result: 15}}, parserOf(ParseGetResponse)},
+		{SetRequest{Kind: SetRequestFirstBlock, ID: 1, Attribute: selected, Block: block}, parserOf(ParseSetRequest)},
+		{SetRequest{Kind: SetRequestBlock, ID: 1, Block: block}, parserOf(ParseSetRequest)},
+		{SetRequest{Kind: SetRequestWithList, ID: 1, List: list, Values: two}, parserOf(ParseSetRequest)},
+		{SetRequest{Kind: SetRequestListWithFirstBlock, ID: 1, List: list, Block: block}, parserOf(ParseSetRequest)},
+		{SetResponse{Kind: SetResponseBlock, ID: 1, Block: 7}, parserOf(ParseSetResponse)},
+		{SetResponse{Kind: SetResponseLastBlock, ID: 1, Result: 3, Block: 7}, parserOf(ParseSetResponse)},
+		{SetResponse{Kind: SetResponseLastBlockWithList, ID: 1, List: []dlms.DataAccessResult{0, 3}, Block: 7}, parserOf(ParseSetResponse)},
+		{SetResponse{Kind: SetResponseWithList, ID: 1, List: []dlms.DataAccessResult{0, 3}}, parserOf(ParseSetResponse)},
+		{ActionRequest{Kind: ActionRequestNext, ID: 1, Number: 7}, parserOf(ParseActionRequest)},
+		{ActionRequest{Kind: ActionRequestWithList, ID: 1, Methods: methods, Values: two}, parserOf(ParseActionRequest)},
+		{ActionRequest{Kind: ActionRequestFirstBlock, ID: 1, Method: methods[0], Block: block}, parserOf(ParseActionRequest)},
+		{ActionRequest{Kind: ActionRequestListWithFirstBlock, ID: 1, Methods: methods, Block: block}, parserOf(ParseActionRequest)},
+		{ActionRequest{Kind: ActionRequestBlock, ID: 1, Block: block}, parserOf(ParseActionRequest)},
+		{ActionResponse{Kind: ActionResponseBlock, ID: 1, Block: block}, parserOf(ParseActionResponse)},
+		{ActionResponse{Kind: ActionResponseWithList, ID: 1, List: outcomes}, parserOf(ParseActionResponse)},
+		{ActionResponse{Kind: ActionResponseNext, ID: 1, Number: 7}, parserOf(ParseActionResponse)},
+	} {
+		in, err := v.p.AppendBinary(nil)
+		if err != nil {
+			t.Errorf("%+v: %v", v.p, err)
+			continue
+		}
+		p, err := v.parse(in)
+		if err != nil {
+			t.Errorf("%+v: % X: %v", v.p, in, err)
+			continue
+		}
+		out, err := p.AppendBinary(nil)
+		if err != nil || !bytes.Equal(in, out) {
+			t.Errorf("%+v: % X became %+v: % X, %v", v.p, in, p, out, err)
+		}
+	}
+}
+
+func TestListsInBlocksArePutTogether(t *testing.T) {
+	two := []dlms.Data{dlms.Uint8(1), dlms.Structure(dlms.Null())}
+	b, err := AppendValues(nil, two)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got, err := ParseValues(b); err != nil || len(got) != 2 || !got[1].Equal(two[1]) {
+		t.Errorf("got %v, %v", got, err)
+	}
+	if _, err := ParseValues(append(b, 0)); !errors.Is(err, ErrTrailing) {
+		t.Errorf("got %v", err)
+	}
+	b, err = AppendOutcomes(nil, []ActionOutcome{{Result: 3}, {HasReturn: true, Return: GetResult{Data: two[1]}}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got, err := ParseOutcomes(b); err != nil || len(got) != 2 || got[0].Result != 3 || !got[1].Return.Data.Equal(two[1]) {
+		t.Errorf("got %v, %v", got, err)
+	}
+	if _, err := ParseOutcomes(append(b, 0)); !errors.Is(err, ErrTrailing) {
+		t.Errorf("got %v", err)
+	}
+}
