@@ -529,3 +529,28 @@ func TestJSONHasEveryNodeWithItsRangeAndNumber(t *testing.T) {
 		t.Errorf("want %s in\n%s", want, j)
 	}
 }
+
+func TestFramesBehindNoiseAndWithSharedFlagsAreFound(t *testing.T) {
+	frame, err := hdlc.AppendFrame(nil, hdlc.Frame{Destination: hdlc.ServerAddress(1, 0), Source: hdlc.ClientAddress(16), Control: 0x53})
+	if err != nil {
+		t.Fatal(err)
+	}
+	in := append(unhex("00 FF 7E A0 11 22 03"), frame...)
+	in = append(append(in, frame[1:]...), unhex("03 04 05 68 03 03 68 53 FF 00 52 16")...)
+	tree := decode.Decode(in, decode.Options{})
+	var names []string
+	for _, c := range tree.Children {
+		names = append(names, c.Name+either(c.Error != "", "!", ""))
+	}
+	want := "unknown bytes!, hdlc frame, hdlc frame, unknown bytes!, m-bus control frame"
+	if got := strings.Join(names, ", "); got != want {
+		t.Errorf("got %s\nwant %s\n%s", got, want, tree)
+	}
+}
+
+func either(v bool, yes, no string) string {
+	if v {
+		return yes
+	}
+	return no
+}
