@@ -14,6 +14,10 @@ PKG      ?= ./...
 ARGS     ?=
 FUZZTIME ?= 3s
 BENCH    ?= .
+# The simulation: SEEDS seeds from SEED_BASE on; 0 runs until CHANGES key changes.
+SEEDS     ?= 0
+SEED_BASE ?= 1
+CHANGES   ?= 100000
 # The longest one package's tests may take; a test that hangs ends here with every goroutine's stack.
 TIMEOUT  ?= 8m
 
@@ -34,8 +38,8 @@ build: ## build bin/meterseal, without cgo
 
 ##@ Prove
 .PHONY: test
-test: ## everything below but bench: set-up, build, check, unit, fuzz, integration
-	@$(step) "test: everything" $(MAKE) setup build check unit fuzz integration
+test: ## everything below but bench: set-up, build, check, unit, fuzz, sim-short, integration
+	@$(step) "test: everything" $(MAKE) setup build check unit fuzz sim-short integration
 
 .PHONY: setup
 setup: ## install what the tests need (Debian packages, as root), or print the line to type
@@ -52,6 +56,14 @@ unit: ## every package's tests, with the race detector, in random order
 .PHONY: fuzz
 fuzz: ## every fuzz target for FUZZTIME each (make fuzz FUZZTIME=1m PKG=./dlms/apdu)
 	@$(step) "fuzz: every target for $(FUZZTIME)" ./scripts/fuzz.sh "$(PKG)" "$(FUZZTIME)"
+
+.PHONY: sim
+sim: ## the simulation under faults (make sim SEEDS=100 SEED_BASE=7); the last line is one JSON object
+	@./scripts/sim.sh $(SEEDS) $(SEED_BASE) $(CHANGES) $(ARGS)
+
+.PHONY: sim-short
+sim-short: ## the simulation over 5,000 key changes
+	@$(step) "sim: 5,000 key changes under faults" ./scripts/sim.sh 0 1 5000
 
 .PHONY: integration
 integration: build ## the tests that start real processes (build tag integration), without the race detector

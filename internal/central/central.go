@@ -177,7 +177,7 @@ func (is *IS) wire() {
 		width, concentrators = 1, 1
 	}
 	is.reconciler = rotation.New(rotation.Config{
-		Width: width, Concentrators: concentrators,
+		Width: width, Concentrators: concentrators, Without: is.deps.Without,
 		Store: is.store.Changes(), Vault: keys{is.vault}, Provisioner: provisioner{is}, Hand: is.hand, Now: is.deps.Now, Leases: is.leases,
 		Log: is.deps.Log, RetryMin: is.cfg.RetryMin, RetryMax: is.cfg.RetryMax,
 	})

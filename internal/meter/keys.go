@@ -69,30 +69,8 @@ func (m *Meter) LongTerm(setup dlms.OBIS) (*security.LongTerm, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &security.LongTerm{Cipher: c, Send: live.send, Floor: m.kind.floor(live.floor), Generation: k.generation}, nil
+	return &security.LongTerm{Cipher: c, Send: live.send, Floor: live.floor, Generation: k.generation}, nil
 }
-
-// floor is the receive floor as the server gets it.
-func (k *kind) floor(f security.ReceiveFloor) security.ReceiveFloor {
-	if k.options.Without.Off(defence.AuthenticateThenCount) {
-		return eagerFloor{f}
-	}
-	return f
-}
-
-// eagerFloor believes a counter before the tag has verified: what a meter does that counts first (rule 2).
-type eagerFloor struct{ security.ReceiveFloor }
-
-// Check moves the floor.
-func (f eagerFloor) Check(title dlms.SystemTitle, ic dlms.InvocationCounter) error {
-	if err := f.ReceiveFloor.Check(title, ic); err != nil {
-		return err
-	}
-	return f.ReceiveFloor.Commit(title, ic)
-}
-
-// Commit has nothing left to do.
-func (eagerFloor) Commit(dlms.SystemTitle, dlms.InvocationCounter) error { return nil }
 
 func (k *kind) cipher(u key.Unicast, ak key.Authentication) (*security.Cipher, error) {
 	aead, err := u.AEAD()

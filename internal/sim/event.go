@@ -33,6 +33,12 @@ func (w *World) event(ctx context.Context) {
 		if len(u.heard) > 0 {
 			u.handle(ctx, u.heard[w.IntN(len(u.heard))])
 		}
+	case 11, 12:
+		for _, s := range w.stations {
+			if s.liar {
+				s.again(ctx)
+			}
+		}
 	case 10:
 		w.sleep(ctx, time.Hour, 30*time.Hour)
 	}

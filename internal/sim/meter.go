@@ -5,8 +5,10 @@ import (
 	"slices"
 
 	"github.com/meterseal/meterseal/dlms"
+	"github.com/meterseal/meterseal/dlms/apdu"
 	"github.com/meterseal/meterseal/dlms/key"
 	"github.com/meterseal/meterseal/dlms/link"
+	"github.com/meterseal/meterseal/internal/defence"
 	"github.com/meterseal/meterseal/internal/meter"
 	"github.com/meterseal/meterseal/internal/meter/loadcurve"
 	"github.com/meterseal/meterseal/internal/role"
@@ -44,6 +46,9 @@ func (w *World) newUnit(k *meter.Kind, row shipment.Meter) (*unit, error) {
 
 // handle lets the meter serve one APDU; nil is silence. The power may fail in the middle of it.
 func (u *unit) handle(ctx context.Context, e exchange) []byte {
+	if u.w.opt.Without.Off(defence.AuthenticateThenCount) {
+		u.countFirst(e)
+	}
 	answer := u.meter.Server().Handle(ctx, meter.LinkLAN, link.Request{Client: e.client, Server: e.server, APDU: e.apdu})
 	if u.memory.off {
 		u.w.fault("meter power cut")
@@ -52,6 +57,34 @@ func (u *unit) handle(ctx context.Context, e exchange) []byte {
 	}
 	u.look()
 	return answer
+}
+
+// countFirst is what a meter does that believes the counter of an AARQ before the tag has verified (domain rule 2): its
+// floor moves up to it, whoever made it.
+func (u *unit) countFirst(e exchange) {
+	q, err := apdu.ParseAARQ(e.apdu)
+	if err != nil {
+		return
+	}
+	c, err := apdu.ParseCiphered(q.UserInformation)
+	setup, ok := setupOf(e.client)
+	if err != nil || !ok || c.Counter < 2 {
+		return
+	}
+	if lt, err := u.meter.LongTerm(setup); err == nil {
+		_ = lt.Floor.Commit(q.CallingTitle, c.Counter-1) // what it refuses it has reached already
+	}
+}
+
+// setupOf is the security setup whose key opens the association of a client.
+func setupOf(client dlms.SAP) (dlms.OBIS, bool) {
+	switch client {
+	case role.SAPReadWrite, role.SAPBroadcast:
+		return role.CCLAN.Setup()
+	case role.SAPIS:
+		return role.CCIS.Setup()
+	}
+	return dlms.OBIS{}, false
 }
 
 // reboot starts the meter again from what its memory kept. Its sessions are gone.

@@ -167,8 +167,10 @@ func (w *World) count(ctx context.Context) Result {
 	for _, u := range w.units {
 		r.KeyChanges += u.changes()
 	}
+	r.Trace, r.Record = w.sum(), w.lines // what follows asks many meters at once, in no order
+	w.lines = nil
 	r.Lost = w.lost(ctx)
-	r.Problems, r.Trace, r.Record = w.problems, w.sum(), w.lines
+	r.Problems, r.Record = w.problems, append(r.Record, w.lines...)
 	return r
 }
 

@@ -1,13 +1,31 @@
 package sim
 
 import (
+	"encoding/json"
+	"flag"
 	"fmt"
+	"io"
 	"log/slog"
 	"os"
+	"runtime"
+	"sync"
 	"testing"
 	"testing/synctest"
+	"time"
 
 	"github.com/meterseal/meterseal/internal/defence"
+)
+
+// Flags of the simulation, which scripts/sim.sh sets.
+var (
+	flagSeeds   = flag.Uint64("sim.seeds", 0, "how many seeds to run; 0 runs until -sim.changes")
+	flagBase    = flag.Uint64("sim.base", 1, "the first seed")
+	flagChanges = flag.Int("sim.changes", 300, "how many key changes to reach where no number of seeds is given")
+	flagOut     = flag.String("sim.out", "", "a file for the summary, one JSON object")
+	flagWithout = flag.String("sim.without", "", "a defence to switch off")
+	flagProfile = flag.String("sim.profile", "", "hardened or linky; by the seed when empty")
+	flagRecord  = flag.Bool("sim.record", false, "print the record of each seed")
+	flagLog     = flag.Bool("sim.log", false, "print what the parts log")
 )
 
 // inMemory is a directory for worlds, in memory where the machine has such a place.
@@ -40,21 +58,138 @@ func runSeed(t *testing.T, opt Options) (r Result) {
 	return r
 }
 
-func TestOneSeed(t *testing.T) {
-	var seed uint64 = 1
-	if s := os.Getenv("SEED"); s != "" {
-		fmt.Sscan(s, &seed)
+// total is the sum over many seeds.
+type total struct {
+	Seeds          int            `json:"seeds"`
+	KeyChanges     int            `json:"key_changes"`
+	Faults         int            `json:"faults"`
+	Lost           int            `json:"lost"`
+	NoncesRepeated int            `json:"nonces_repeated"`
+	RolledBack     int            `json:"rolled_back"`
+	Outlived       int            `json:"associations_outlived"`
+	FailedSeeds    []uint64       `json:"failed_seeds"`
+	FaultKinds     map[string]int `json:"fault_kinds"`
+}
+
+func (s *total) add(r Result) {
+	s.Seeds++
+	s.KeyChanges += r.KeyChanges
+	s.Faults += r.Faults
+	s.Lost += r.Lost
+	s.NoncesRepeated += r.NoncesRepeated
+	s.RolledBack += r.RolledBack
+	s.Outlived += r.Outlived
+	for k, n := range r.FaultKinds {
+		s.FaultKinds[k] += n
 	}
-	without, _ := defence.Parse(os.Getenv("WITHOUT"))
-	var log *slog.Logger
-	if os.Getenv("DEBUG") != "" {
-		log = slog.New(slog.NewTextHandler(os.Stderr, nil))
+	if r.Failed() {
+		s.FailedSeeds = append(s.FailedSeeds, r.Seed)
 	}
-	r := runSeed(t, Options{Seed: seed, Keep: 4000, Without: without, Log: log})
-	t.Log(r)
-	if r.Failed() || testing.Verbose() {
+}
+
+// queue hands out seeds to the workers until there is enough.
+type queue struct {
+	mu    sync.Mutex
+	next  uint64
+	sum   total
+	began time.Time
+	told  time.Time
+}
+
+func newQueue() *queue {
+	return &queue{next: *flagBase, began: time.Now(), sum: total{FailedSeeds: []uint64{}, FaultKinds: map[string]int{}}}
+}
+
+func (q *queue) take() (uint64, bool) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if *flagSeeds > 0 && q.next >= *flagBase+*flagSeeds || *flagSeeds == 0 && q.sum.KeyChanges >= *flagChanges {
+		return 0, false
+	}
+	q.next++
+	return q.next - 1, true
+}
+
+func (q *queue) done(r Result) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	q.sum.add(r)
+	if now := time.Now(); now.Sub(q.told) > 5*time.Second {
+		q.told = now
+		fmt.Fprintf(os.Stderr, "sim: %d seeds, %d key changes, %d faults, %d lost, %d nonces repeated, %d rolled back, after %s\n",
+			q.sum.Seeds, q.sum.KeyChanges, q.sum.Faults, q.sum.Lost, q.sum.NoncesRepeated, q.sum.RolledBack, now.Sub(q.began).Round(time.Second))
+	}
+}
+
+func options(t *testing.T, seed uint64) Options {
+	t.Helper()
+	without, ok := defence.Parse(*flagWithout)
+	if !ok {
+		t.Fatalf("no such defence: %q", *flagWithout)
+	}
+	opt := Options{Seed: seed, Without: without, Profile: *flagProfile, Keep: 400}
+	if *flagRecord {
+		opt.Keep = 1 << 20
+	}
+	if *flagLog {
+		opt.Log = slog.New(slog.NewTextHandler(os.Stderr, nil))
+	}
+	return opt
+}
+
+// TestNoMeterIsLost is the simulation: laws 4, 5 and 6 under faults.
+func TestNoMeterIsLost(t *testing.T) {
+	q := newQueue()
+	t.Run("seeds", func(t *testing.T) {
+		for i := range runtime.GOMAXPROCS(0) {
+			t.Run(fmt.Sprintf("worker %d", i), func(t *testing.T) {
+				t.Parallel()
+				for seed, ok := q.take(); ok; seed, ok = q.take() {
+					t.Run(fmt.Sprint(seed), func(t *testing.T) { q.done(oneSeed(t, options(t, seed))) })
+				}
+			})
+		}
+	})
+	if q.sum.KeyChanges == 0 || q.sum.Faults == 0 {
+		t.Errorf("nothing was tried: %+v", q.sum)
+	}
+	if *flagOut == "" {
+		return
+	}
+	b, err := json.Marshal(q.sum)
+	if err == nil {
+		err = os.WriteFile(*flagOut, append(b, '\n'), 0o644)
+	}
+	if err != nil {
+		t.Error(err)
+	}
+}
+
+func oneSeed(t *testing.T, opt Options) Result {
+	r := runSeed(t, opt)
+	if r.Failed() {
+		t.Errorf("%s\nagain: make sim SEEDS=1 SEED_BASE=%d", r, r.Seed)
+	}
+	if *flagRecord || r.Failed() {
 		for _, l := range r.Record {
-			fmt.Println(l)
+			_, _ = io.WriteString(os.Stderr, l+"\n")
+		}
+	}
+	return r
+}
+
+func TestASeedReplaysExactly(t *testing.T) {
+	for _, seed := range []uint64{1, 4} {
+		a, b := runSeed(t, Options{Seed: seed, Keep: 1 << 20}), runSeed(t, Options{Seed: seed, Keep: 1 << 20})
+		if a.Trace != b.Trace || a.KeyChanges != b.KeyChanges {
+			t.Errorf("seed %d: trace %s and %s, %d and %d key changes", seed, a.Trace, b.Trace, a.KeyChanges, b.KeyChanges)
+			i := 0
+			for i = range min(len(a.Record), len(b.Record)) {
+				if a.Record[i] != b.Record[i] {
+					break
+				}
+			}
+			t.Errorf("they part at line %d: %q and %q", i, a.Record[i], b.Record[i])
 		}
 	}
 }

@@ -2,6 +2,7 @@ package sim
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"path/filepath"
@@ -24,8 +25,9 @@ type station struct {
 	c     *concentrator.Concentrator
 	inbox *bus.Inbox
 	take  func(context.Context, bus.Order) bus.Reply
-	late  [][]byte // orders that are still on the WAN
-	old   [][]byte // answers a liar may tell again
+	late  [][]byte    // orders that are still on the WAN
+	hoard []bus.Order // orders a liar has kept, with the wrapped keys in them
+	old   [][]byte    // answers a liar may tell again
 	down  bool
 }
 
@@ -123,8 +125,28 @@ func (s *station) deliver(ctx context.Context, data []byte) []byte {
 	return s.lie(ctx, data)
 }
 
+// keep hoards what a liar may carry out again: blobs that it cannot open.
+func (s *station) keep(data []byte) {
+	var o bus.Order
+	if json.Unmarshal(data, &o) == nil && o.Perform != nil && len(s.hoard) < 200 {
+		s.hoard = append(s.hoard, o)
+	}
+}
+
+// again carries out a hoarded order in a session of the liar's own.
+func (s *station) again(ctx context.Context) {
+	if s.down || len(s.hoard) == 0 {
+		return
+	}
+	s.w.fault("lie: an old order carried out again")
+	ctx, cancel := context.WithTimeout(ctx, bus.MaxOrderLife)
+	defer cancel()
+	s.take(ctx, s.hoard[s.w.IntN(len(s.hoard))])
+}
+
 // lie is a dishonest concentrator's way with an order.
 func (s *station) lie(ctx context.Context, data []byte) []byte {
+	s.keep(data)
 	switch s.w.draw(lies) {
 	case "lie: done, and it was not":
 		return s.pretend(data, 0)

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 
+	"github.com/meterseal/meterseal/internal/defence"
 	"github.com/meterseal/meterseal/internal/role"
 )
 
@@ -112,6 +113,10 @@ func (r *Reconciler) again(ctx context.Context, c *Change) {
 // search tries every version that may be in force, newest first (step 6). What it finds becomes the version the
 // change starts from, and a fresh one follows.
 func (r *Reconciler) search(ctx context.Context, c *Change) {
+	if r.cfg.Without.Off(defence.Search) {
+		r.later(c, errors.New("not searched"))
+		return
+	}
 	candidates, err := r.cfg.Vault.Candidates(ctx, MeterRole{c.Meter, c.Role})
 	if err != nil {
 		r.later(c, err)

@@ -12,6 +12,7 @@ import (
 
 	"github.com/meterseal/meterseal/dlms"
 	"github.com/meterseal/meterseal/internal/central/lease"
+	"github.com/meterseal/meterseal/internal/defence"
 	"github.com/meterseal/meterseal/internal/role"
 )
 
@@ -32,6 +33,8 @@ type Config struct {
 	Leases *lease.Manager
 	// OnDone is told of each finished change.
 	OnDone func(Change)
+	// Without takes defences away, for the simulation alone.
+	Without defence.Set
 }
 
 // Reconciler drives the changes. It holds no state that matters: kill it and start another.
