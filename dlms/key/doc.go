@@ -5,6 +5,8 @@
 // value by reflection find nothing, and comparing two keys with == does not compile (comparing them as interface
 // values panics, as for every func). [Reveal] is the one way to the bytes.
 //
+// A [Secret] is what is shared and is no key: a password, an HLS secret. It hides in the same way.
+//
 // A key is named by its [CheckValue] and its [Fingerprint], both AES-CMAC over a fixed text. Neither is the
 // encryption of a block of zeros, which is the hash key of GCM.
 //

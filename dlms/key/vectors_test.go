@@ -11,7 +11,7 @@ import (
 	"github.com/meterseal/meterseal/dlms/key"
 )
 
-func TestPublishedVectorsOfKeyWrapAndCMACComeOut(t *testing.T) {
+func TestPublishedVectorsOfKeyWrapCMACAndGCMComeOut(t *testing.T) {
 	for _, v := range dlmstest.LoadVectors(t, "testdata/vectors") {
 		t.Run(v.String(), func(t *testing.T) {
 			switch kind := v.Text(t, "kind"); kind {
@@ -22,6 +22,8 @@ func TestPublishedVectorsOfKeyWrapAndCMACComeOut(t *testing.T) {
 				}
 			case "wrap":
 				checkWrap(t, v)
+			case "gcm":
+				checkGCM(t, v)
 			default:
 				t.Fatalf("unknown kind %q", kind)
 			}
@@ -44,6 +46,27 @@ func checkWrap(t *testing.T, v dlmstest.Vector) {
 	got, err := key.WrapBlob(block, plain)
 	if err != nil || !bytes.Equal(got, wrapped) {
 		t.Errorf("wrap: want %X, got %X, %v", wrapped, got, err)
+	}
+}
+
+func checkGCM(t *testing.T, v dlmstest.Vector) {
+	aead, err := unicast(t, v.Bytes(t, "key")).AEAD()
+	if err != nil {
+		t.Fatal(err)
+	}
+	iv, aad, plain, content := v.Bytes(t, "iv"), v.Bytes(t, "aad"), v.Bytes(t, "plaintext"), v.Bytes(t, "content")
+	got, err := aead.Open(nil, iv, content, aad)
+	if v.Refused != "" {
+		if got != nil || err == nil || !strings.Contains(err.Error(), v.Refused) {
+			t.Fatalf("want refusal %q, got %X, %v", v.Refused, got, err)
+		}
+		return
+	}
+	if err != nil || !bytes.Equal(got, plain) {
+		t.Errorf("open: want %X, got %X, %v", plain, got, err)
+	}
+	if got := aead.Seal(nil, iv, plain, aad); !bytes.Equal(got, content) {
+		t.Errorf("seal: want %X, got %X", content, got)
 	}
 }
 

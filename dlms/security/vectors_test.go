@@ -35,6 +35,12 @@ func checkProtection(t *testing.T, v dlmstest.Vector) {
 	if refused(t, v, err) {
 		_, err = c.Open(nil, ctl, title, ic, content)
 		refused(t, v, err)
+		if !ctl.EncryptedOnly() {
+			return
+		}
+		if got, err := c.OpenUnauthenticated(nil, ctl, title, ic, content); err != nil || !bytes.Equal(got, plaintext) {
+			t.Errorf("open unauthenticated: want %X, got %X, %v", plaintext, got, err)
+		}
 		return
 	}
 	if !bytes.Equal(sealed, content) {
