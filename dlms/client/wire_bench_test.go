@@ -32,7 +32,7 @@ func (d *benchDevice) SystemTitle() dlms.SystemTitle                  { return t
 func (d *benchDevice) LongTerm(dlms.OBIS) (*security.LongTerm, error) { return &d.key, nil }
 func (d *benchDevice) Event(server.Event)                             {}
 
-func newBench(b *testing.B) *bench {
+func newBench(b testing.TB) *bench {
 	b.Helper()
 	k := ok(key.GenerateUnicast(rand.Reader))
 	e := &bench{}

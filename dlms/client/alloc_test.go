@@ -1,0 +1,28 @@
+//go:build !race
+
+package client_test
+
+import (
+	"context"
+	"testing"
+)
+
+// A register is read over TCP without allocation, at either end: buffers are used again, no timer and no goroutine is
+// made for a request, and a number needs no memory.
+func TestAGetAllocatesNothingAtEitherEnd(t *testing.T) {
+	e := newBench(t)
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	conn := ok(e.dial(ctx))
+	defer func() { _ = conn.Close() }()
+	a := ok(e.associate(ctx, conn))
+	get := func() {
+		if _, err := a.Get(ctx, energy); err != nil {
+			t.Error(err)
+		}
+	}
+	get() // the buffers grow to their size
+	if n := testing.AllocsPerRun(1000, get); n > 0 {
+		t.Errorf("%v allocations a get", n)
+	}
+}
