@@ -100,7 +100,7 @@ var externalRules = []struct {
 	modulePath string
 	users      []string
 }{
-	{"filippo.io/age", []string{"internal/shipment", "internal/enrol", "internal/central/...", "internal/concentrator/...", "internal/terminal/...", "internal/lab", "cmd/meterseal"}},
+	{"filippo.io/age", []string{"internal/sim", "internal/shipment", "internal/enrol", "internal/central/...", "internal/concentrator/...", "internal/terminal/...", "internal/lab", "cmd/meterseal"}},
 	{"github.com/jackc/pgx/v5", []string{"internal/central/store/..."}},
 	{"github.com/mattn/go-isatty", []string{"internal/lab", "cmd/meterseal"}},
 	{"github.com/nats-io/nats-server/v2", []string{"internal/bus"}},

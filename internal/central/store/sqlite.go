@@ -18,6 +18,7 @@ const FileName = "meterseal.db"
 
 // sqliteEngine is a database file of this process alone.
 type sqliteEngine struct {
+	path     string
 	writerDB *sql.DB
 	readerDB *sql.DB
 	writer   sqliteSession // one connection, whose statements stay prepared
@@ -34,7 +35,7 @@ func openSQLite(ctx context.Context, dir string, o Options) (e *sqliteEngine, er
 	if err := createPrivate(abs); err != nil {
 		return nil, err
 	}
-	e = &sqliteEngine{}
+	e = &sqliteEngine{path: abs}
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, e.close())
