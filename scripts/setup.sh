@@ -14,6 +14,7 @@ GO=${GO:-go}
 needs=(
 	"cc|gcc libc6-dev|the race detector links with a C compiler (go test -race)"
 	"roots|ca-certificates|Go downloads modules over TLS"
+	"postgres|postgresql|the store is tested on a real PostgreSQL, started and thrown away by the tests"
 )
 
 has_cc() {
@@ -41,6 +42,11 @@ has_roots() {
 		[ -s "$place" ] && return 0
 	done
 	return 1
+}
+
+has_postgres() {
+	# Debian keeps the programs of a server out of the PATH. A cluster that the package starts by itself is not used.
+	compgen -G '/usr/lib/postgresql/*/bin/initdb' >/dev/null
 }
 
 check_go() {

@@ -1,6 +1,7 @@
 package central
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -50,6 +51,7 @@ type IS struct {
 	reconciler *rotation.Reconciler
 	server     *bus.Server // nil where the way to the concentrators came from outside
 	wan        WAN
+	reach      *reach // nil like server
 
 	provisioning sync.Mutex
 	alarms       sync.Map // of those on the record in this process
@@ -161,7 +163,9 @@ func (is *IS) openBus(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	is.wan = wan
+	// After a while that is longer than the time between two tries: the node that can reach it gets to try.
+	is.reach = newReach(wan, is.deps.Now, 5*cmp.Or(is.cfg.RetryMin, 2*time.Second))
+	is.wan = is.reach
 	return nil
 }
 
@@ -176,7 +180,12 @@ func (is *IS) wire() {
 	if is.deps.Serial {
 		width, concentrators = 1, 1
 	}
+	var away func(dlms.SystemTitle) bool
+	if is.reach != nil {
+		away = is.reach.Away
+	}
 	is.reconciler = rotation.New(rotation.Config{
+		Away:  away,
 		Width: width, Concentrators: concentrators, Without: is.deps.Without,
 		Store: is.store.Changes(), Vault: keys{is.vault}, Provisioner: provisioner{is}, Hand: is.hand, Now: is.deps.Now, Leases: is.leases,
 		Log: is.deps.Log, RetryMin: is.cfg.RetryMin, RetryMax: is.cfg.RetryMax,

@@ -45,7 +45,7 @@ func (r *Reconciler) take(ctx context.Context) (t taken, err error) {
 	}
 	var names []lease.Name
 	for _, c := range t.due {
-		if n := lease.Concentrator(c.Concentrator); !slices.Contains(names, n) {
+		if n := lease.Concentrator(c.Concentrator); !slices.Contains(names, n) && !r.cfg.Away(c.Concentrator) {
 			names = append(names, n)
 		}
 	}

@@ -31,6 +31,8 @@ type Config struct {
 	RetryMin, RetryMax time.Duration
 	// Leases keeps several processes on one store from driving one concentrator. nil: there is only this one.
 	Leases *lease.Manager
+	// Away names the concentrators that this process leaves to others for now, because it cannot reach them. May be nil.
+	Away func(concentrator dlms.SystemTitle) bool
 	// OnDone is told of each finished change.
 	OnDone func(Change)
 	// Without takes defences away, for the simulation alone.
@@ -52,6 +54,9 @@ func New(cfg Config) *Reconciler {
 	cfg.RetryMax = cmp.Or(cfg.RetryMax, 10*time.Minute)
 	if cfg.Log == nil {
 		cfg.Log = slog.New(slog.DiscardHandler)
+	}
+	if cfg.Away == nil {
+		cfg.Away = func(dlms.SystemTitle) bool { return false }
 	}
 	if cfg.OnDone == nil {
 		cfg.OnDone = func(Change) {}

@@ -18,8 +18,10 @@ func opened(t testing.TB, o store.Options) *store.Store {
 }
 
 func TestConformanceOfSQLite(t *testing.T) {
-	storetest.Run(t, func(*testing.T) storetest.Opener {
-		return func(t *testing.T) *store.Store { t.Helper(); return opened(t, store.Options{}) }
+	storetest.Run(t, func(t *testing.T) (one, other *store.Store) {
+		t.Helper()
+		s := opened(t, store.Options{})
+		return s, s
 	})
 }
 

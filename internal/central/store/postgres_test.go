@@ -23,9 +23,10 @@ var cluster pgtest.Cluster
 func TestMain(m *testing.M) { os.Exit(cluster.Main(m)) }
 
 func TestConformanceOfPostgreSQL(t *testing.T) {
-	storetest.Run(t, func(t *testing.T) storetest.Opener {
+	storetest.Run(t, func(t *testing.T) (one, other *store.Store) {
+		t.Helper()
 		u := cluster.Database(t)
-		return func(t *testing.T) *store.Store { t.Helper(); return opened(t, store.Options{URL: u}) }
+		return opened(t, store.Options{URL: u}), opened(t, store.Options{URL: u})
 	})
 }
 

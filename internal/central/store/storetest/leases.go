@@ -34,10 +34,14 @@ func (c *clock) add(d time.Duration) {
 
 const ttl = 10 * time.Second
 
-// as is the database as a node sees it.
+// as is the database as a node sees it; all but the first are another process's.
 func (w *world) as(name string) *store.Store {
 	w.t.Helper()
-	s, err := w.As(w.t.Context(), store.NodeOptions{Name: name, At: at})
+	s := w.Store
+	if name != "a" {
+		s = w.other
+	}
+	s, err := s.As(w.t.Context(), store.NodeOptions{Name: name, At: at})
 	w.must(err)
 	return s
 }

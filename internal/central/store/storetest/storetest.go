@@ -16,11 +16,11 @@ import (
 	"github.com/meterseal/meterseal/internal/role"
 )
 
-// Opener opens stores on one new database: each call is another process's.
-type Opener func(t *testing.T) *store.Store
+// Pair opens a new database, twice where several processes may share one, else once.
+type Pair func(t *testing.T) (one, other *store.Store)
 
-// Run runs the suite. fresh makes a new database, of which one process may have a store (shared false) or several.
-func Run(t *testing.T, fresh func(t *testing.T) Opener) {
+// Run runs the suite, each test on a new database.
+func Run(t *testing.T, fresh Pair) {
 	for name, test := range map[string]func(*testing.T, *world){
 		"UpdateRollsBackWhenAnyPartFails":               updateRollsBack,
 		"UpdateEndsItsTransactionWhenTheFunctionPanics": updatePanics,
@@ -59,20 +59,24 @@ func Run(t *testing.T, fresh func(t *testing.T) Opener) {
 		"ALeaseThatIsLostCancelsItsContext":             lostCancels,
 		"OfManyWhoWantALeaseOneGetsIt":                  raceForLease,
 		"ALeaseThatAClockAheadTookHoldsNobodyUp":        leaseOfAClockAhead,
+		"TwoReconcilersNeverDriveOneConcentrator":       twoReconcilers,
+		"AReconcilerPausedPastItsLeaseWritesNothing":    pausedReconciler,
 	} {
-		t.Run(name, func(t *testing.T) { test(t, newWorld(t, fresh(t))) })
+		t.Run(name, func(t *testing.T) { test(t, newWorld(t, fresh)) })
 	}
 }
 
 // world is a database with something in it.
 type world struct {
 	*store.Store
-	t *testing.T
+	other *store.Store // another process's, where there can be one
+	t     *testing.T
 }
 
-func newWorld(t *testing.T, open Opener) *world {
+func newWorld(t *testing.T, fresh Pair) *world {
 	t.Helper()
-	return &world{open(t), t}
+	one, other := fresh(t)
+	return &world{one, other, t}
 }
 
 // at is a moment; the stores know no other clock.
