@@ -41,7 +41,8 @@ type Config struct {
 	Retries int
 	// OnUnnumbered takes the APDUs that come in UI frames: events and pushes of the server at from. It is called
 	// while octets are taken in and must not call back; it may keep apdu. What is said in I frames goes on
-	// undisturbed. With nil they are handed out like other APDUs, after those; at most 8 wait, the rest is dropped.
+	// undisturbed. With nil they are handed out like other APDUs, in the order of arrival; at most 8 wait, the rest is
+	// dropped.
 	OnUnnumbered func(from Address, apdu []byte)
 }
 
@@ -105,6 +106,12 @@ const (
 	waitPoll             // a pause before the server is asked again
 )
 
+// received is an APDU that waits for the caller.
+type received struct {
+	apdu     []byte
+	numbered bool
+}
+
 // Primary is the client's end of one link as a state machine: octets and the time go in (Receive, Tick), octets
 // and APDUs come out (Output, APDU). After every call take Output, write it, and call Tick at Deadline.
 //
@@ -115,8 +122,8 @@ type Primary struct {
 	decoder        Decoder
 	heard          time.Time // when octets came last
 	out            []byte
-	inbox          [][]byte
-	notices        [][]byte // from UI frames
+	inbox          []received
+	numbered       int // how many of the inbox came in I frames
 
 	state     State
 	reason    error // why the link is disconnected, nil if nobody connected or we closed it
@@ -163,17 +170,17 @@ func (p *Primary) Output() []byte {
 	return out
 }
 
-// APDU returns the next APDU that has come: those of I frames first, then, without an OnUnnumbered, those of UI
-// frames.
+// APDU returns the next APDU that has come, without an OnUnnumbered those of UI frames too.
 func (p *Primary) APDU() ([]byte, bool) {
-	for _, box := range []*[][]byte{&p.inbox, &p.notices} {
-		if len(*box) > 0 {
-			apdu := (*box)[0]
-			*box = (*box)[1:]
-			return apdu, true
-		}
+	if len(p.inbox) == 0 {
+		return nil, false
 	}
-	return nil, false
+	next := p.inbox[0]
+	p.inbox = p.inbox[1:]
+	if next.numbered {
+		p.numbered--
+	}
+	return next.apdu, true
 }
 
 // Deadline is when Tick is due, if at all.
@@ -344,7 +351,7 @@ func (p *Primary) advance(now time.Time) {
 		p.pause(now)
 	case !p.x.idle():
 		p.sendWindow(now)
-	case len(p.inbox) >= maxInbox:
+	case p.numbered >= maxInbox:
 		// The caller takes APDUs first; the server keeps the rest.
 	case len(p.x.in) > 0:
 		p.poll(now)

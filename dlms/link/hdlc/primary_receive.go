@@ -54,8 +54,8 @@ func (p *Primary) notice(from Address, apdu []byte) {
 	switch {
 	case p.cfg.OnUnnumbered != nil:
 		p.cfg.OnUnnumbered(from, apdu)
-	case len(p.notices) < maxInbox: // a UI frame promises nothing
-		p.notices = append(p.notices, apdu)
+	case len(p.inbox)-p.numbered < maxInbox: // a UI frame promises nothing
+		p.inbox = append(p.inbox, received{apdu: apdu})
 	}
 }
 
@@ -86,7 +86,7 @@ func (p *Primary) handleNumbered(now time.Time, f Frame) {
 
 // handleInfo takes the information of an I frame if it is the one expected.
 func (p *Primary) handleInfo(f Frame) (accepted bool) {
-	if f.Control.sendNumber() != p.x.next || len(p.inbox) >= maxInbox {
+	if f.Control.sendNumber() != p.x.next || p.numbered >= maxInbox {
 		return false
 	}
 	apdu, whole, err := p.x.receive(f)
@@ -95,7 +95,8 @@ func (p *Primary) handleInfo(f Frame) (accepted bool) {
 		return false
 	}
 	if whole {
-		p.inbox = append(p.inbox, apdu)
+		p.inbox = append(p.inbox, received{apdu, true})
+		p.numbered++
 	}
 	return true
 }
