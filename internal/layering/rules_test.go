@@ -34,6 +34,7 @@ var importRules = []rule{
 	{from: "dlms/server", may: []string{"dlms", "dlms/internal/wire", "dlms/apdu", "dlms/key", "dlms/security", "dlms/link", "dlms/cosem"}},
 	{from: "dlms/decode", may: []string{"dlms", "dlms/internal/wire", "dlms/apdu", "dlms/key", "dlms/security", "dlms/cosem", "dlms/link", "dlms/link/..."}},
 	{from: "dlms/dlmstest", may: []string{"dlms/..."}},
+	{from: "dlms/interop", may: []string{"dlms/..."}},
 
 	// Words and files that several parts share.
 	{from: "internal/role", may: []string{"dlms"}},
