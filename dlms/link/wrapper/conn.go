@@ -32,11 +32,11 @@ func (a addresses) wants(f Frame) bool {
 type Conn struct {
 	addresses
 	rw        io.ReadWriteCloser
-	reading   *stream.Gate
-	writing   *stream.Gate
+	reading   stream.Gate
+	writing   stream.Gate
 	readLock  chan struct{}
 	writeLock chan struct{}
-	decoder   *Decoder
+	decoder   Decoder
 	out       []byte
 	by        time.Time   // bound of Within, zero for none
 	bounded   atomic.Bool // the stream is known to take deadlines
@@ -48,15 +48,16 @@ var _ link.Timed = (*Conn)(nil)
 
 // NewConn returns the connection of client to server over rw, which it owns from now on.
 func NewConn(rw io.ReadWriteCloser, client, server dlms.SAP) *Conn {
-	return &Conn{
+	c := &Conn{
 		addresses: addresses{client, server},
 		rw:        rw,
-		reading:   stream.NewReadGate(rw),
-		writing:   stream.NewWriteGate(rw),
 		readLock:  make(chan struct{}, 1),
 		writeLock: make(chan struct{}, 1),
-		decoder:   NewDecoder(MaxAPDU),
+		decoder:   Decoder{maxAPDU: MaxAPDU},
 	}
+	c.reading.OfReads(rw)
+	c.writing.OfWrites(rw)
+	return c
 }
 
 // Dial connects to a server at address ("host:port") over TCP.

@@ -74,11 +74,10 @@ func Serve(ctx context.Context, ln net.Listener, h link.Handler, o Options) erro
 // ServeConn answers the client on c until it goes (nil), ctx ends (nil), it is silent or deaf for too long, or it
 // sends what is no frame. It owns c and closes it.
 func ServeConn(ctx context.Context, c net.Conn, h link.Handler, o Options) error {
-	s := session{
-		conn: c, handler: h, options: o.withDefaults(), remote: c.RemoteAddr(),
-		reading: stream.NewReadGate(c), writing: stream.NewWriteGate(c),
-	}
-	s.decoder = NewDecoder(s.options.MaxAPDU)
+	s := session{conn: c, handler: h, options: o.withDefaults(), remote: c.RemoteAddr()}
+	s.decoder.maxAPDU = s.options.MaxAPDU
+	s.reading.OfReads(c)
+	s.writing.OfWrites(c)
 	defer s.close()
 	for {
 		f, err := s.next(ctx)
@@ -107,8 +106,8 @@ type session struct {
 	options Options
 	remote  net.Addr
 
-	reading, writing *stream.Gate
-	decoder          *Decoder
+	reading, writing stream.Gate
+	decoder          Decoder
 	out              []byte
 	clients          []dlms.SAP // seen
 }
@@ -144,6 +143,9 @@ func (s *session) next(ctx context.Context) (Frame, error) {
 		f, err := s.decoder.ReadFrame(s.conn)
 		if err == nil {
 			return f, nil
+		}
+		if err == io.EOF { //nolint:errorlint // the decoder returns it itself, between frames
+			return Frame{}, io.EOF
 		}
 		if extended || !s.reading.Extend(err, s.options.IdleTimeout) {
 			return Frame{}, fmt.Errorf("wrapper: receive: %w", err)

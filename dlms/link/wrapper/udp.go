@@ -22,8 +22,8 @@ import (
 type UDPConn struct {
 	addresses
 	c       net.Conn
-	reading *stream.Gate
-	writing *stream.Gate
+	reading stream.Gate
+	writing stream.Gate
 	in, out []byte
 	by      time.Time // bound of Within, zero for none
 	closed  atomic.Bool
@@ -34,13 +34,10 @@ var _ link.Timed = (*UDPConn)(nil)
 // NewUDPConn returns the connection of client to server over c, a connected datagram socket (net.Dial "udp"), which
 // it owns from now on.
 func NewUDPConn(c net.Conn, client, server dlms.SAP) *UDPConn {
-	return &UDPConn{
-		addresses: addresses{client, server},
-		c:         c,
-		reading:   stream.NewReadGate(c),
-		writing:   stream.NewWriteGate(c),
-		in:        make([]byte, HeaderSize+MaxAPDU),
-	}
+	u := &UDPConn{addresses: addresses{client, server}, c: c, in: make([]byte, HeaderSize+MaxAPDU)}
+	u.reading.OfReads(c)
+	u.writing.OfWrites(c)
+	return u
 }
 
 // Send sends apdu as one datagram.

@@ -18,10 +18,11 @@ import (
 // The deadline that is set may be earlier than the bound of the call under way, one that an earlier call left
 // behind: a call that it ends is begun again ([Gate.Again]). It is never later.
 //
-// One call is under way at a time. Close may come from elsewhere.
+// One call is under way at a time. Close may come from elsewhere. A Gate must not be copied.
 type Gate struct {
-	set     func(time.Time) error // nil for a stream without deadlines
-	abandon func() error
+	stream io.Closer
+	reads  readDeadline // the stream, if these are reads and it bounds them
+	writes writeDeadline
 
 	// What the caller alone reads without the lock; it writes under it.
 	done  <-chan struct{} // of the context that is watched
@@ -34,27 +35,39 @@ type Gate struct {
 	watch uint64 // number of the context that is watched
 }
 
-// NewReadGate bounds reads of c.
-func NewReadGate(c io.Closer) *Gate {
-	g := &Gate{abandon: c.Close}
-	if d, ok := c.(interface{ SetReadDeadline(time.Time) error }); ok {
-		g.set = d.SetReadDeadline
-	}
-	return g
+type (
+	readDeadline  interface{ SetReadDeadline(time.Time) error }
+	writeDeadline interface{ SetWriteDeadline(time.Time) error }
+)
+
+// OfReads makes this the gate of the reads of c. It comes before everything else.
+func (g *Gate) OfReads(c io.Closer) {
+	g.stream = c
+	g.reads, _ = c.(readDeadline)
 }
 
-// NewWriteGate bounds writes of c.
-func NewWriteGate(c io.Closer) *Gate {
-	g := &Gate{abandon: c.Close}
-	if d, ok := c.(interface{ SetWriteDeadline(time.Time) error }); ok {
-		g.set = d.SetWriteDeadline
+// OfWrites makes this the gate of the writes of c. It comes before everything else.
+func (g *Gate) OfWrites(c io.Closer) {
+	g.stream = c
+	g.writes, _ = c.(writeDeadline)
+}
+
+// timed reports whether the stream has deadlines.
+func (g *Gate) timed() bool { return g.reads != nil || g.writes != nil }
+
+func (g *Gate) set(t time.Time) error {
+	switch {
+	case g.reads != nil:
+		return g.reads.SetReadDeadline(t)
+	case g.writes != nil:
+		return g.writes.SetWriteDeadline(t)
 	}
-	return g
+	return os.ErrNoDeadline
 }
 
 // CanBound reports whether the stream takes deadlines, so that a time can bound a call.
 func (g *Gate) CanBound() bool {
-	if g.set == nil {
+	if !g.timed() {
 		return false
 	}
 	g.mu.Lock()
@@ -123,7 +136,7 @@ func (g *Gate) turnTo(ctx context.Context, done <-chan struct{}) error {
 	defer g.mu.Unlock()
 	g.forget()
 	g.done = done
-	if g.cut.Swap(false) && g.set != nil {
+	if g.cut.Swap(false) && g.timed() {
 		g.armed = time.Time{}
 		if err := g.set(g.armed); err != nil {
 			return err
@@ -153,18 +166,15 @@ func (g *Gate) interrupt(watch uint64) {
 		return
 	}
 	g.cut.Store(true)
-	stuck := g.set == nil || g.set(past) != nil
+	stuck := g.set(past) != nil
 	g.mu.Unlock()
 	if stuck {
-		_ = g.abandon() // the call that is ended reports the error
+		_ = g.stream.Close() // the call that is ended reports the error
 	}
 }
 
 // arm sets the deadline, unless the context has ended.
 func (g *Gate) arm(by time.Time) error {
-	if g.set == nil {
-		return os.ErrNoDeadline
-	}
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	if g.cut.Load() {
@@ -179,6 +189,9 @@ func (g *Gate) arm(by time.Time) error {
 
 // IsTimeout reports whether a call on a stream ended at its deadline.
 func IsTimeout(err error) bool {
+	if err == io.EOF { //nolint:errorlint // the ordinary end, before anything is looked up
+		return false
+	}
 	var n net.Error
 	return errors.Is(err, os.ErrDeadlineExceeded) || errors.As(err, &n) && n.Timeout()
 }

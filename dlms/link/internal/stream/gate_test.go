@@ -45,11 +45,17 @@ func read(ctx context.Context, g *Gate, r io.Reader, by time.Time) error {
 	}
 }
 
+func gateOf(c io.Closer) *Gate {
+	g := new(Gate)
+	g.OfReads(c)
+	return g
+}
+
 func feed(w io.Writer, n int) { _, _ = w.Write(make([]byte, n)) }
 
 func TestManyCallsSetTheDeadlineOnce(t *testing.T) {
 	c, other := pair(t)
-	g := NewReadGate(c)
+	g := gateOf(c)
 	defer g.Close()
 	go feed(other, 100)
 	for range 100 {
@@ -64,7 +70,7 @@ func TestManyCallsSetTheDeadlineOnce(t *testing.T) {
 
 func TestAnOldDeadlineDoesNotEndALaterCall(t *testing.T) {
 	c, other := pair(t)
-	g := NewReadGate(c)
+	g := gateOf(c)
 	defer g.Close()
 	go feed(other, 1)
 	if err := read(t.Context(), g, c, time.Now().Add(20*time.Millisecond)); err != nil {
@@ -90,7 +96,7 @@ func TestAnOldDeadlineDoesNotEndALaterCall(t *testing.T) {
 
 func TestTheEndOfAContextEndsTheCallUnderWayAndNoneAfterIt(t *testing.T) {
 	c, other := pair(t)
-	g := NewReadGate(c)
+	g := gateOf(c)
 	defer g.Close()
 	for range 3 {
 		ctx, cancel := context.WithCancel(t.Context())
@@ -120,7 +126,7 @@ func TestTheEndOfAContextEndsTheCallUnderWayAndNoneAfterIt(t *testing.T) {
 
 func TestACallThatLastsIsExtendedOnce(t *testing.T) {
 	c, other := pair(t)
-	g := NewReadGate(c)
+	g := gateOf(c)
 	defer g.Close()
 	const d = 30 * time.Millisecond
 	call := func() error {
@@ -164,7 +170,7 @@ func TestAStreamWithoutDeadlinesIsClosedWhenItsContextEnds(t *testing.T) {
 	} {
 		r, w := io.Pipe()
 		c := wrap(bare{r, r})
-		g := NewReadGate(c)
+		g := gateOf(c)
 		if g.CanBound() {
 			t.Errorf("%s: a time would bound it", name)
 		}
@@ -185,7 +191,7 @@ func TestAStreamWithoutDeadlinesIsClosedWhenItsContextEnds(t *testing.T) {
 
 func TestCloseForgetsTheContext(t *testing.T) {
 	c, other := pair(t)
-	g := NewReadGate(c)
+	g := gateOf(c)
 	ctx, cancel := context.WithCancel(t.Context())
 	go feed(other, 1)
 	if err := read(ctx, g, c, time.Time{}); err != nil {

@@ -21,16 +21,30 @@ type Server struct {
 	Conn func(ctx context.Context, c net.Conn) error
 }
 
+// maxIdle is how many goroutines that have served a connection wait for another one. Their stacks have grown to what
+// serving takes; a new one would grow again.
+const maxIdle = 16
+
+// running is a Server at work.
+type running struct {
+	Server
+	slots chan struct{} // one for each connection that is open
+	next  chan net.Conn // taken by a goroutine that is idle
+	idle  chan struct{} // one for each of them
+	group sync.WaitGroup
+}
+
 // Run accepts until ctx ends, then closes ln, waits for all connections and returns nil. If ln fails it does the
 // same and returns the error.
 func (s Server) Run(ctx context.Context, ln net.Listener) error {
 	ctx, cancel := context.WithCancel(ctx)
 	stop := context.AfterFunc(ctx, func() { _ = ln.Close() })
 	defer stop()
-	var wg sync.WaitGroup
-	defer wg.Wait()
+	r := &running{
+		Server: s, slots: make(chan struct{}, s.MaxConns), next: make(chan net.Conn), idle: make(chan struct{}, maxIdle),
+	}
+	defer r.group.Wait()
 	defer cancel()
-	slots := make(chan struct{}, s.MaxConns)
 	for {
 		c, err := accept(ctx, ln)
 		if err != nil {
@@ -41,14 +55,39 @@ func (s Server) Run(ctx context.Context, ln net.Listener) error {
 			return nil
 		}
 		select {
-		case slots <- struct{}{}:
-			wg.Go(func() {
-				defer func() { <-slots }()
-				s.serve(ctx, c)
-			})
+		case r.slots <- struct{}{}:
+			r.start(ctx, c)
 		default:
 			s.Log.Warn("link.connection.refused", "remote", c.RemoteAddr(), "max_connections", s.MaxConns)
 			_ = c.Close()
+		}
+	}
+}
+
+// start has c served by a goroutine that is idle, or by a new one.
+func (r *running) start(ctx context.Context, c net.Conn) {
+	select {
+	case r.next <- c:
+	default:
+		r.group.Go(func() { r.work(ctx, c) })
+	}
+}
+
+// work serves c, and then other connections as long as few enough wait for one.
+func (r *running) work(ctx context.Context, c net.Conn) {
+	for {
+		r.serve(ctx, c)
+		<-r.slots
+		select {
+		case r.idle <- struct{}{}:
+		default:
+			return
+		}
+		select {
+		case c = <-r.next:
+			<-r.idle
+		case <-ctx.Done():
+			return
 		}
 	}
 }
