@@ -5,10 +5,8 @@ import (
 	"encoding/hex"
 	"encoding/json"
 	"fmt"
-	"net"
 	"os"
 	"path/filepath"
-	"sync"
 )
 
 // Ends of a line, and kinds of links.
@@ -93,42 +91,4 @@ func load(dir, peerIs string) (map[string]*recording, error) {
 		return nil, fmt.Errorf("no recording with a foreign %s under %s", peerIs, dir)
 	}
 	return all, nil
-}
-
-// tape keeps what goes over a connection.
-type tape struct {
-	mu    sync.Mutex
-	turns []turn
-}
-
-func (t *tape) add(from string, b []byte) {
-	if len(b) == 0 {
-		return
-	}
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	if n := len(t.turns); n > 0 && t.turns[n-1].From == from {
-		t.turns[n-1].Bytes += hex.EncodeToString(b)
-		return
-	}
-	t.turns = append(t.turns, turn{from, hex.EncodeToString(b)})
-}
-
-// taped is a connection whose bytes are kept: what is read is said by reads, what is written by writes.
-type taped struct {
-	net.Conn
-	tape          *tape
-	reads, writes string
-}
-
-func (c *taped) Read(b []byte) (int, error) {
-	n, err := c.Conn.Read(b)
-	c.tape.add(c.reads, b[:n])
-	return n, err
-}
-
-// Write keeps b before it goes: the answer may be read before Write returns.
-func (c *taped) Write(b []byte) (int, error) {
-	c.tape.add(c.writes, b)
-	return c.Conn.Write(b)
 }
