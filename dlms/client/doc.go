@@ -3,7 +3,18 @@
 //
 // [Machine] is the protocol without any input or output: bytes in, bytes out, for who has a transport or a scheduler
 // of his own. [Association] drives one over a link.Conn and blocks. [Broadcast] makes unconfirmed requests to all
-// meters of a line.
+// meters of a line. [Receiver] takes what meters push without an association.
+//
+// # What it does
+//
+//	association   no authentication, LLS, HLS with GMAC (5) and with SHA-256 (6), each with and without ciphering
+//	services      GET, SET, ACTION: normal, with list, in blocks, lists in blocks; selective access; release
+//	long APDUs    general block transfer, window 1, without streaming, where both ends agree on it (FullConformance)
+//	unasked       event and data notifications on the association (Config.Notify) and beside it (Receiver)
+//	ciphering     suite 0: glo-, ded-, general-glo- and general-ded- forms; general-ciphering in a Receiver
+//
+// What it does not do: short names (SN), data-notification in general blocks or with confirmation, compression, suites
+// 1 and 2.
 //
 // # What it holds to
 //
