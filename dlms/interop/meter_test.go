@@ -290,16 +290,20 @@ func newMeter(r *recording) (*server.Server, error) {
 }
 
 // clients are the clients of each kind of meter: "large" takes APDUs of 1024 bytes, "small" of 128, so that all that
-// is longer comes in blocks; "gbt" is "small" with general block transfer.
+// is longer comes in blocks; "gbt" is "small" with general block transfer, "push"
+// is "large" with notifications.
 func (m *meter) clients(kind string, rights []server.Right) ([]server.Client, error) {
-	sizes := map[string]uint16{"large": 1024, "small": 128, "gbt": 128}
+	sizes := map[string]uint16{"large": 1024, "small": 128, "gbt": 128, "push": 1024}
 	size, ok := sizes[kind]
 	if !ok {
 		return nil, fmt.Errorf("no meter %q", kind)
 	}
 	offers := client.DefaultConformance | apdu.ConformanceBlockTransferAction | apdu.ConformanceGeneralProtection
-	if kind == "gbt" {
+	switch kind {
+	case "gbt":
 		offers |= apdu.ConformanceGeneralBlockTransfer
+	case "push":
+		offers |= apdu.ConformanceDataNotification | apdu.ConformanceEventNotification
 	}
 	plain := server.Client{Links: []string{line}, MaxPDU: size, Conformance: offers &^ apdu.ConformanceGeneralProtection, Rights: rights}
 	ciphered := server.Client{
