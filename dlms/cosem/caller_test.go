@@ -195,12 +195,6 @@ var (
 		return dt
 	})
 	anyClock = rapid.Custom(func(t *rapid.T) dlms.TimeOfDay { return anyTime.Draw(t, "time").TimeOfDay() })
-	anyData  = rapid.Custom(func(t *rapid.T) dlms.Data {
-		return rapid.SampledFrom([]dlms.Data{
-			dlms.Uint8(7), dlms.Int64(-1 << 62), dlms.Uint32(1 << 31), dlms.Enum(3), dlms.Null(), dlms.Bool(true),
-			dlms.OctetString([]byte("value")), dlms.Float32(1.5), dlms.Structure(dlms.Int8(-3), dlms.Uint64(1<<63)),
-		}).Draw(t, "data")
-	})
 )
 
 func must(t testing.TB, err error) {

@@ -140,11 +140,14 @@ func (q electrical) tariff(d, e int) string {
 
 // angleEnd names one of the two quantities between which an angle is measured.
 func angleEnd(n int) string {
-	names := [...]string{"U(L1)", "U(L2)", "U(L3)", "", "I(L1)", "I(L2)", "I(L3)", "I(N)"}
-	if n >= len(names) || names[n] == "" {
-		return strconv.Itoa(n)
+	if s, ok := angleEnds[n]; ok {
+		return s
 	}
-	return names[n]
+	return strconv.Itoa(n)
+}
+
+var angleEnds = map[int]string{
+	0: "U(L1)", 1: "U(L2)", 2: "U(L3)", 4: "I(L1)", 5: "I(L2)", 6: "I(L3)", 7: "I(N)",
 }
 
 // billing reads value group F.

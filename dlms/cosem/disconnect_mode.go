@@ -93,8 +93,8 @@ func (m ControlMode) there(s ControlState, on Trigger) bool {
 		return s == Disconnected
 	case RemoteReconnect:
 		// Where the command arms only, an armed switch is all that it asks for.
-		to, _ := m.Next(Disconnected, on)
-		return s == Connected || s == to && s == ReadyForReconnection
+		armed, _ := m.Next(Disconnected, on)
+		return s == Connected || armed == ReadyForReconnection && s == armed
 	case ManualDisconnect, LocalDisconnect:
 		return s != Connected
 	}

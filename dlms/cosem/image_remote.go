@@ -25,8 +25,10 @@ var (
 const (
 	defaultImagePolls = 60
 	defaultImagePause = 5 * time.Second
-	// imageRounds bounds how often missing blocks are sent again.
-	imageRounds = 5
+	// imageRounds bounds how often missing blocks are sent again, imageRedials how many lines in a row may break before a
+	// block arrives.
+	imageRounds  = 5
+	imageRedials = 100
 )
 
 // Image is what a client transfers.
@@ -48,8 +50,8 @@ type ImageOptions struct {
 	// Progress is called with the blocks that the meter has, first of all and after every block.
 	Progress func(done, total uint32)
 	// Redial opens the line anew after it broke; attempt counts from 1 since the last block that arrived, why is what
-	// broke it. The transfer then goes on with the blocks that the meter lacks. An error ends the transfer. nil does
-	// not redial.
+	// broke it. The transfer then goes on with the blocks that the meter lacks. An error ends the transfer, and so
+	// does the hundredth line in a row on which no block arrives. nil does not redial.
 	Redial func(ctx context.Context, attempt int, why error) (Caller, error)
 	// Wait pauses before the meter is asked again whether a verification or an activation has ended; nil waits on a
 	// timer. Pause is for how long (0 means 5 s), Polls how often (0 means 60).

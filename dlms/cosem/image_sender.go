@@ -29,7 +29,9 @@ func (t *imageSender) run(ctx context.Context) error {
 		if err == nil || t.o.Redial == nil || ctx.Err() != nil || !broken(err) {
 			return err
 		}
-		t.attempts++
+		if t.attempts++; t.attempts > imageRedials {
+			return err
+		}
 		next, redial := t.o.Redial(ctx, t.attempts, err)
 		if redial != nil {
 			return errors.Join(redial, err)

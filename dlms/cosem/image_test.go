@@ -318,6 +318,23 @@ func TestAMeterThatLosesBlocksIsGivenUp(t *testing.T) {
 	refused(t, err, errLine)
 }
 
+// A caller that redials for ever is stopped.
+func TestLinesThatCarryNothingAreGivenUp(t *testing.T) {
+	redials := 0
+	dead := func() *near {
+		l := reach(t, newTaker(nil).object(64))
+		l.cut = 1
+		return l
+	}
+	err := cosem.ImageTransferAt(dead(), imageName).Transfer(ctx, imageOf(firmware(10)), cosem.ImageOptions{
+		Redial: func(context.Context, int, error) (cosem.Caller, error) { redials++; return dead(), nil },
+	})
+	refused(t, err, errLine)
+	if redials != 100 {
+		t.Errorf("%d redials", redials)
+	}
+}
+
 func noRedial(t testing.TB) func(context.Context, int, error) (cosem.Caller, error) {
 	return func(_ context.Context, _ int, why error) (cosem.Caller, error) {
 		t.Errorf("redialled for %v", why)
