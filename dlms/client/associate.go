@@ -93,6 +93,9 @@ func (m *Machine) newSession() ([]byte, error) {
 		return nil, err
 	}
 	m.session = channel{cipher: c, send: security.NewMemoryCounter()}
+	if m.cfg.SharedCounter {
+		m.session.send = m.global.send
+	}
 	return key.Reveal(k), nil
 }
 

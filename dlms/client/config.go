@@ -56,6 +56,11 @@ type Config struct {
 	// Dedicated draws a session key for this association: services then travel under it alone.
 	Dedicated bool
 
+	// SharedCounter goes on counting under the session key where the long-term key stands, for foreign meters that
+	// hold the counters of both keys against one floor: the standard has one for each key. It spends counters of the
+	// long-term key, and Strict does not allow it.
+	SharedCounter bool
+
 	// Broadcast hands out the key of a broadcast session instead: the association serves to deliver it, carries no
 	// confirmed service, and is followed by Broadcast's own requests. It excludes Dedicated.
 	Broadcast *Broadcast
@@ -64,7 +69,7 @@ type Config struct {
 	General bool
 
 	// Strict refuses what only foreign meters may be forgiven: an unknown PeerTitle, a peer that uses one counter
-	// inside f(challenge) and around it, and an unprotected answer to a release.
+	// inside f(challenge) and around it, and an unprotected or garbled answer to a release.
 	Strict bool
 
 	// EncryptedOnly also takes answers and notifications that are encrypted and not authenticated, which anybody may
@@ -165,6 +170,8 @@ func (c *Config) checkKeys() error {
 		return fmt.Errorf("unknown %s", c.Policy)
 	case (c.Dedicated || c.Broadcast != nil || c.General) && !c.ciphered():
 		return errors.New("a session key or a general form without ciphering")
+	case c.SharedCounter && !c.Dedicated:
+		return errors.New("a counter for two keys without a session key")
 	case c.Dedicated && c.Broadcast != nil:
 		return errors.New("want a session key of its own or that of a broadcast, not both")
 	case c.Broadcast != nil && c.Mechanism != apdu.MechanismHLSGMAC:
@@ -194,6 +201,8 @@ func (c *Config) checkStrict() error {
 		return errors.New("strict: want hls-gmac and everything authenticated and encrypted")
 	case !c.Dedicated && c.Broadcast == nil:
 		return errors.New("strict: want a session key")
+	case c.SharedCounter:
+		return errors.New("strict: want a counter for each key")
 	case c.EncryptedOnly:
 		return errors.New("strict: encrypted only proves nothing")
 	}

@@ -38,7 +38,12 @@ func (m *Machine) rlrq() ([]byte, error) {
 // the meter may still hold it open.
 func (m *Machine) receiveRLRE(b []byte) error {
 	e, err := apdu.ParseRLRE(b)
-	if err != nil {
+	tag, _ := apdu.TagOf(b)
+	switch {
+	case err != nil && tag == apdu.TagRLRE && !m.cfg.Strict: // a family of foreign meters miscounts its lengths
+		m.close()
+		return fmt.Errorf("%w: %w", ErrAnswer, err)
+	case err != nil:
 		return refuse("%w: %w", ErrAnswer, err)
 	}
 	switch {
