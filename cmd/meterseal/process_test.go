@@ -34,17 +34,19 @@ type plant struct {
 	meters  []dlms.SystemTitle
 	dc      dlms.SystemTitle
 	api     *api.Client
+	store   string // a PostgreSQL database; SQLite when empty
+	base    int    // the first of its ports
 	running map[string]*exec.Cmd
 	logs    map[string]*bytes.Buffer
 }
 
 const plantMeters = 6
 
-func newPlant(t *testing.T) *plant {
+func newPlant(t *testing.T, store string) *plant {
 	t.Helper()
 	dir := t.TempDir()
 	p := &plant{
-		t: t, dir: dir, program: filepath.Join(dir, "meterseal"), running: map[string]*exec.Cmd{}, logs: map[string]*bytes.Buffer{},
+		t: t, dir: dir, program: filepath.Join(dir, "meterseal"), store: store, running: map[string]*exec.Cmd{}, logs: map[string]*bytes.Buffer{},
 		dc: dlms.SystemTitle{'M', 'S', 'L', 0xC0, 0, 0, 0, 1},
 	}
 	t.Cleanup(p.close)
@@ -102,8 +104,9 @@ func ports(t *testing.T, n int) int {
 // prepare plays the maker and the people who set the system up.
 func (p *plant) prepare() {
 	p.t.Helper()
-	base := ports(p.t, 1+2*plantMeters)
-	cfg := central.Config{Data: filepath.Join(p.dir, "is"), SystemTitle: "4D534C1500000001", Listen: fmt.Sprintf("127.0.0.1:%d", base)}
+	base := ports(p.t, 3+2*plantMeters)
+	p.base = base
+	cfg := central.Config{Data: filepath.Join(p.dir, "is"), SystemTitle: "4D534C1500000001", Listen: fmt.Sprintf("127.0.0.1:%d", base), Store: p.store}
 	recipient, err := central.Init(p.t.Context(), cfg, central.Deps{Now: time.Now, Rand: rand.Reader})
 	p.must(err)
 	p.write("central.yaml", fmt.Sprintf("data: %s\nsystem_title: %s\nlisten: %s\nretry_min: 300ms\nretry_max: 2s\n", cfg.Data, cfg.SystemTitle, cfg.Listen))
@@ -149,8 +152,16 @@ func (p *plant) prepare() {
 
 func (p *plant) start(role string) {
 	p.t.Helper()
-	config := map[string]string{"central": "central.yaml", "meter": "meters.yaml", "concentrator": "concentrator.yaml"}[role]
-	cmd := exec.Command(p.program, role, "--config", filepath.Join(p.dir, config))
+	args := map[string][]string{
+		"central": {"central", "--config", "central.yaml"}, "meter": {"meter", "--config", "meters.yaml"},
+		"concentrator": {"concentrator", "--config", "concentrator.yaml"},
+		"second":       {"central", "--config", "second.yaml"}, "twin": {"central", "--config", "twin.yaml"},
+	}[role]
+	if args[0] == "central" && p.store != "" {
+		args = append(args, "--store", p.store)
+	}
+	cmd := exec.Command(p.program, args...)
+	cmd.Dir = p.dir
 	if p.logs[role] == nil {
 		p.logs[role] = &bytes.Buffer{}
 	}
@@ -196,7 +207,7 @@ func (p *plant) finished(ctx context.Context, reason string) (done, all int, err
 }
 
 func TestEachRoleKilledInTheMiddleOfARekeyLosesNoMeter(t *testing.T) {
-	p := newPlant(t)
+	p := newPlant(t, "")
 	for i, role := range []string{"concentrator", "meter", "central"} {
 		reason := fmt.Sprintf("killing the %s", role)
 		asked, err := p.api.Rotate(t.Context(), api.Rotation{Reason: reason, Once: true})

@@ -30,3 +30,5 @@ func BenchmarkGroupCommitSQLite(b *testing.B) {
 		b.Run(name, func(b *testing.B) { storetest.Volley(b, opened(b, store.Options{}), workers) })
 	}
 }
+
+func BenchmarkStepsSQLite(b *testing.B) { storetest.Steps(b, opened(b, store.Options{}), 5000) }

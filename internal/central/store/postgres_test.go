@@ -137,3 +137,7 @@ func TestAServerThatIsNotThereIsAnErrorWithoutThePassword(t *testing.T) {
 		t.Errorf("got %v", err)
 	}
 }
+
+func BenchmarkStepsPostgreSQL(b *testing.B) {
+	storetest.Steps(b, opened(b, store.Options{URL: cluster.Database(b)}), 5000)
+}

@@ -8,7 +8,6 @@ import (
 	"time"
 
 	"github.com/meterseal/meterseal/dlms"
-	"github.com/meterseal/meterseal/dlms/key"
 	"github.com/meterseal/meterseal/internal/central/lease"
 	"github.com/meterseal/meterseal/internal/central/rotation"
 	"github.com/meterseal/meterseal/internal/central/store"
@@ -129,8 +128,8 @@ func (*party) Wrap(_ context.Context, keys []role.KeyRef) ([][]byte, error) {
 
 func (*party) Candidates(context.Context, rotation.MeterRole) ([]role.KeyRef, error) { return nil, nil }
 
-func (*party) CheckValue(_ context.Context, k role.KeyRef) (key.CheckValue, error) {
-	return key.CheckValue{byte(k.Version)}, nil
+func (*party) CheckValue(_ context.Context, k role.KeyRef) (vault.CheckValue, error) {
+	return vault.CheckValue{byte(k.Version)}, nil
 }
 
 func (*party) Provision(context.Context, dlms.SystemTitle, []role.KeyRef) error { return nil }
@@ -161,8 +160,8 @@ func (p *party) Opens(_ context.Context, k role.KeyRef) error {
 	return nil
 }
 
-func (*party) Shows(context.Context, rotation.MeterRole) (key.CheckValue, bool, error) {
-	return key.CheckValue{}, false, nil
+func (*party) Shows(context.Context, rotation.MeterRole) (vault.CheckValue, bool, error) {
+	return vault.CheckValue{}, false, nil
 }
 
 // plant puts meters under concentrators, with a change of CC_IS asked for each.
