@@ -73,7 +73,7 @@ func take(r *recording, accept security.Acceptance) ([]string, error) {
 func describe(n client.Notification, err error) string {
 	switch {
 	case err != nil:
-		return "refused: " + err.Error()
+		return "refused"
 	case n.Data != nil:
 		return fmt.Sprintf("data of %s, authenticated %t, counter %d: %s", n.Title, n.Authenticated, n.Counter, n.Data.Body)
 	case n.Event != nil:

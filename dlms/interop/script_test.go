@@ -40,9 +40,38 @@ type session struct {
 
 func (s *session) note(what string, v any, err error) {
 	if err != nil {
-		v = err
+		v = word(err)
 	}
 	s.results = append(s.results, fmt.Sprintf("%s: %v", what, v))
+}
+
+// word says what kind of error it is, whatever its text.
+func word(err error) string {
+	var (
+		access    dlms.DataAccessResult
+		action    dlms.ActionResult
+		exception *client.ExceptionError
+		rejected  *client.RejectError
+	)
+	switch {
+	case errors.As(err, &exception):
+		return fmt.Sprintf("refused by exception %d %d %d", exception.StateError, exception.ServiceError, exception.InvocationCounter)
+	case errors.As(err, &rejected):
+		return fmt.Sprintf("rejected %d %d", rejected.Result, rejected.Diagnostic)
+	case errors.Is(err, client.ErrAuthentication):
+		return "the meter is not authentic"
+	case errors.Is(err, security.ErrReplay):
+		return "a counter below the floor"
+	case errors.Is(err, client.ErrBroken):
+		return "broken"
+	case errors.As(err, &access):
+		return "refused: " + access.String()
+	case errors.As(err, &action):
+		return "refused: " + action.String()
+	case errors.Is(err, client.ErrAnswer):
+		return "unexpected answer"
+	}
+	return "failed"
 }
 
 func (s *session) get(name string) dlms.Data {
@@ -121,6 +150,9 @@ func wrongSecret(c *client.Config, _ opened) {
 
 func dedicated(c *client.Config, _ opened) { c.Dedicated = true }
 
+// shared is for meters with one counter for both keys.
+func shared(c *client.Config, _ opened) { c.Dedicated, c.SharedCounter = true, true }
+
 func general(c *client.Config, _ opened) {
 	c.General = true
 	c.Conformance = client.DefaultConformance | apdu.ConformanceGeneralProtection
@@ -153,6 +185,9 @@ func scripts() map[string]script {
 		"public":             {func(*client.Config, opened) {}, readPublic},
 		"gmac-glo":           {gmac, readSome},
 		"gmac-ded":           {with(gmac, dedicated), readSome},
+		"gmac-shared":        {with(gmac, shared), readSome},
+		"general-shared":     {with(gmac, general, shared), readSome},
+		"sha256-shared":      {with(sha256, encrypted, shared), readSome},
 		"gmac-general-glo":   {with(gmac, general), readSome},
 		"gmac-general-ded":   {with(gmac, general, dedicated), readSome},
 		"gmac-authenticated": {with(gmac, authenticatedOnly), readSome},
