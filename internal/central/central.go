@@ -117,7 +117,7 @@ func (is *IS) openStore(ctx context.Context) error {
 	}
 	is.store = db
 	name := is.own.String()
-	node, err := db.As(ctx, store.NodeOptions{Name: name, At: is.deps.Now(), Without: is.deps.Without})
+	node, err := db.As(ctx, store.NodeOptions{Name: name, At: is.deps.Now(), Crash: is.deps.Crash, Without: is.deps.Without})
 	if err != nil {
 		return err
 	}

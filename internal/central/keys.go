@@ -2,6 +2,7 @@ package central
 
 import (
 	"context"
+	"errors"
 	"fmt"
 
 	"github.com/meterseal/meterseal/dlms/key"
@@ -61,6 +62,26 @@ func (k keys) MarkActive(ctx context.Context, refs []role.KeyRef) error {
 
 func (k keys) MarkAbandoned(ctx context.Context, refs []role.KeyRef) error {
 	return k.v.MarkAbandoned(ctx, actorRotation, refs, "another version is in force")
+}
+
+// Standing implements rotation.Vault.
+func (k keys) Standing(ctx context.Context, ref role.KeyRef) (rotation.Standing, error) {
+	infos, err := k.v.Info(ctx, []role.KeyRef{ref})
+	if errors.Is(err, vault.ErrUnknownKey) {
+		return rotation.StandingOver, nil
+	}
+	if err != nil {
+		return 0, err
+	}
+	switch infos[0].State {
+	case vault.Pending:
+		return rotation.StandingPending, nil
+	case vault.Sent:
+		return rotation.StandingSent, nil
+	case vault.Active:
+		return rotation.StandingActive, nil
+	}
+	return rotation.StandingOver, nil
 }
 
 func (k keys) Wrap(ctx context.Context, refs []role.KeyRef) ([][]byte, error) {

@@ -39,6 +39,14 @@ func (w *World) event(ctx context.Context) {
 				s.again(ctx)
 			}
 		}
+	case 13:
+		if w.one(2) {
+			w.failOver(ctx)
+		}
+	case 14:
+		if w.one(4) {
+			w.restore(ctx)
+		}
 	case 10:
 		w.sleep(ctx, time.Hour, 30*time.Hour)
 	}

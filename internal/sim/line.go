@@ -13,8 +13,12 @@ import (
 // errSilence is what a line gets where nothing came back.
 var errSilence = errors.New("sim: no answer from the meter")
 
-// lineTimeout is how long a concentrator waits for a meter.
-const lineTimeout = 10 * time.Second
+// How long a concentrator waits for a meter: its line, and, a moment longer, its association. No two of them may end at
+// one instant, or a seed would not replay.
+const (
+	lineTimeout    = 7 * time.Second
+	stationTimeout = 8 * time.Second
+)
 
 // line is the power line between one concentrator and one meter: slow, lossy, and hostile.
 type line struct {
@@ -37,6 +41,7 @@ func (l *line) Exchange(ctx context.Context, client, server dlms.SAP, apdu []byt
 	defer cancel()
 	l.w.sleep(ctx, 50*time.Millisecond, time.Second)
 	e := exchange{client, server, append([]byte(nil), apdu...)}
+	l.w.note("%s to %s: client %s, %d bytes %x", l.dc.title, l.unit.title, client, len(apdu), apdu[:min(len(apdu), 3)])
 	l.unit.hear(e)
 	if l.w.calm {
 		return l.answered(ctx, l.unit.handle(ctx, e))

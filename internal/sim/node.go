@@ -34,7 +34,7 @@ var _ central.WAN = (*node)(nil)
 func (w *World) newNode(i int) *node {
 	n := &node{w: w, title: dlms.SystemTitle{'M', 'S', 'I', 0, 0, 0, 0, byte(i + 1)}}
 	n.cfg = central.Config{
-		Data: filepath.Join(w.opt.Dir, fmt.Sprintf("central-%d", i+1)), Journal: filepath.Join(w.opt.Dir, "journal", "key.journal"),
+		Data: filepath.Join(w.opt.Dir, fmt.Sprintf("central-%d", i+1)), Journal: filepath.Join(w.opt.Dir, "journal", fmt.Sprintf("node-%d.journal", i+1)),
 		SystemTitle: n.title.String(), RetryMin: 5 * time.Second, RetryMax: 30 * time.Minute,
 	}
 	return n
@@ -44,7 +44,7 @@ func (n *node) now() time.Time { return n.w.now().Add(n.skew) }
 
 func (n *node) deps() central.Deps {
 	return central.Deps{
-		Now: n.now, Rand: n.w.keys, WrapAEAD: n.w.oracle.wrap("central " + n.title.String()), WAN: n, Crash: n.crash,
+		Now: n.now, Rand: n.w.keys, WrapAEAD: n.w.oracle.wrap("central " + n.title.String()), WAN: n, Store: n.w.db, Crash: n.crash, Log: n.w.opt.Log,
 		Without: n.w.opt.Without, Serial: true,
 	}
 }
@@ -52,11 +52,13 @@ func (n *node) deps() central.Deps {
 // start begins a process over what its directory holds.
 func (n *node) start(ctx context.Context) error {
 	n.dead, n.crashIn = false, 0
-	var err error
-	if n.is, err = central.Open(ctx, n.cfg, n.deps()); err != nil {
+	is, err := central.Open(ctx, n.cfg, n.deps())
+	if err != nil {
+		n.dead, n.is = true, nil
 		return err
 	}
-	return n.is.Serve()
+	n.is = is
+	return is.Serve()
 }
 
 // crash is asked at every point where something becomes durable.
@@ -76,13 +78,22 @@ func (n *node) crash(point string) error {
 
 // restart ends the process, dead or not, and starts another.
 func (n *node) restart(ctx context.Context) {
-	n.dead = true
-	if err := n.is.Close(); err != nil {
-		n.w.note("central system closes: %v", shape(err))
-	}
+	n.close()
 	if err := n.start(ctx); err != nil {
 		n.w.broken("the central system does not start again: %v", err)
 	}
+}
+
+// close ends the process where it is.
+func (n *node) close() {
+	n.dead = true
+	if n.is == nil {
+		return
+	}
+	if err := n.is.Close(); err != nil {
+		n.w.note("central system closes: %v", shape(err))
+	}
+	n.is = nil
 }
 
 // beat does the work that is due.
@@ -148,7 +159,7 @@ func (n *node) Order(ctx context.Context, d dlms.SystemTitle, o bus.Order) (bus.
 func (n *node) carry(ctx context.Context, s *station, data []byte) []byte {
 	w := n.w
 	w.arrive(ctx, s)
-	w.interleave(ctx, n)
+	w.interleave(n)
 	switch w.draw(wanFaults) {
 	case "order lost":
 		return nil

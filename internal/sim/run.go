@@ -98,6 +98,7 @@ func (w *World) ask(ctx context.Context, round int) {
 
 // turn is one beat of everything.
 func (w *World) turn(ctx context.Context) {
+	w.remember(ctx)
 	for _, n := range w.nodes {
 		n.beat(ctx)
 		if n.dead {
@@ -129,6 +130,9 @@ func (w *World) settle(ctx context.Context) {
 	}
 	for range calmTurns {
 		w.turn(ctx)
+		if w.nodes[0].is == nil {
+			return // which is on the record as broken
+		}
 		if s, err := w.nodes[0].is.Status(ctx); err == nil && s.OpenChanges == 0 {
 			return
 		}
@@ -169,7 +173,9 @@ func (w *World) count(ctx context.Context) Result {
 	}
 	r.Trace, r.Record = w.sum(), w.lines // what follows asks many meters at once, in no order
 	w.lines = nil
-	r.Lost = w.lost(ctx)
+	if w.nodes[0].is != nil {
+		r.Lost = w.lost(ctx)
+	}
 	r.Problems, r.Record = w.problems, append(r.Record, w.lines...)
 	return r
 }

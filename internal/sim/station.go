@@ -46,7 +46,7 @@ func (s *station) start() error {
 	for _, u := range s.w.units { // every meter can be heard by every concentrator
 		lines = append(lines, &line{w: s.w, dc: s, unit: u})
 	}
-	cfg := concentrator.Config{Data: s.dir, ISURL: "none", ISCA: "none", Parallel: 1, Timeout: lineTimeout}
+	cfg := concentrator.Config{Data: s.dir, ISURL: "none", ISCA: "none", Parallel: 1, Timeout: stationTimeout}
 	var err error
 	s.c, err = concentrator.New(cfg, concentrator.Deps{
 		Now: s.now, Rand: s.w.keys, WrapAEAD: s.w.oracle.wrap("concentrator " + s.title.String()), WAN: s, Lines: lines,

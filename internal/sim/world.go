@@ -16,8 +16,8 @@ import (
 
 	"github.com/meterseal/meterseal/dlms"
 	"github.com/meterseal/meterseal/internal/bus"
-	"github.com/meterseal/meterseal/internal/central"
 	"github.com/meterseal/meterseal/internal/central/api"
+	"github.com/meterseal/meterseal/internal/central/store"
 	"github.com/meterseal/meterseal/internal/concentrator"
 	"github.com/meterseal/meterseal/internal/defence"
 	"github.com/meterseal/meterseal/internal/meter"
@@ -34,6 +34,8 @@ type Options struct {
 	Profile string
 	// Concentrators and Meters (of each) are the size; 0 lets the seed choose.
 	Concentrators, Meters int
+	// Nodes of the central system on one database; 0 lets the seed choose one or two.
+	Nodes int
 	// Rounds is how often all keys are asked to be changed during the storm; 0 lets the seed choose.
 	Rounds int
 	// Without takes defences away.
@@ -49,7 +51,10 @@ type World struct {
 	*chance
 	opt    Options
 	oracle *oracle
+	ctx    context.Context //nolint:containedctx // of the run: what a second node does has none of the first one's deadlines
 
+	db       *store.Store
+	past     []snapshot
 	nodes    []*node
 	stations []*station
 	units    []*unit
@@ -64,7 +69,7 @@ type World struct {
 
 // New makes the world of a seed: meters from the factory, concentrators enrolled, everything assigned and provisioned.
 func New(ctx context.Context, opt Options) (*World, error) {
-	w := &World{chance: newChance(opt.Seed, opt.Keep), opt: opt, faults: map[string]int{}, calm: true}
+	w := &World{chance: newChance(opt.Seed, opt.Keep), opt: opt, ctx: ctx, faults: map[string]int{}, calm: true}
 	w.oracle = newOracle(w.note)
 	w.choose()
 	if err := w.build(ctx); err != nil {
@@ -76,7 +81,7 @@ func New(ctx context.Context, opt Options) (*World, error) {
 func (w *World) choose() {
 	o := &w.opt
 	profile := []string{shipment.ProfileHardened, shipment.ProfileLinky}[w.IntN(2)]
-	concentrators, meters, rounds := 2+w.IntN(2), 3+w.IntN(4), 3+w.IntN(3)
+	concentrators, meters, rounds, nodes := 2+w.IntN(2), 3+w.IntN(4), 3+w.IntN(3), 1+w.IntN(2)
 	if o.Profile == "" {
 		o.Profile = profile
 	}
@@ -89,18 +94,19 @@ func (w *World) choose() {
 	if o.Rounds == 0 {
 		o.Rounds = rounds
 	}
+	if o.Nodes == 0 {
+		o.Nodes = nodes
+	}
 }
 
 func (w *World) now() time.Time { return time.Now() } //nolint:forbidigo // the bubble's time, which is virtual
 
 func (w *World) build(ctx context.Context) error {
-	n := w.newNode(0)
-	recipient, err := central.Init(ctx, n.cfg, n.deps())
-	if err != nil {
+	if err := w.openStore(ctx); err != nil {
 		return err
 	}
-	w.nodes = []*node{n}
-	if err := n.start(ctx); err != nil {
+	recipient, err := w.buildNodes(ctx)
+	if err != nil {
 		return err
 	}
 	if err := w.meters(ctx, recipient); err != nil {
@@ -184,15 +190,15 @@ func titles(units []*unit) []dlms.SystemTitle {
 func (w *World) Close() error {
 	var errs []error
 	for _, n := range w.nodes {
-		if n.is != nil {
-			n.dead = true
-			errs = append(errs, n.is.Close())
-		}
+		n.close()
 	}
 	for _, s := range w.stations {
 		if s.c != nil && !s.down {
 			errs = append(errs, s.kill())
 		}
+	}
+	if w.db != nil {
+		errs = append(errs, w.db.Close())
 	}
 	return errors.Join(append(errs, os.RemoveAll(filepath.Clean(w.opt.Dir)))...)
 }
@@ -245,17 +251,17 @@ func (w *World) arrive(ctx context.Context, s *station) {
 
 // interleave lets a second node of the central system work in the middle of the first one's step, as if the first one
 // had been paused: for a moment, or past its lease.
-func (w *World) interleave(ctx context.Context, paused *node) {
+func (w *World) interleave(paused *node) {
 	if w.calm || w.inside || len(w.nodes) < 2 || !w.one(40) {
 		return
 	}
 	w.inside = true
 	defer func() { w.inside = false }()
 	w.fault("a node is paused in the middle of a step")
-	w.sleep(ctx, time.Second, 5*time.Minute)
+	w.sleep(w.ctx, time.Second, 5*time.Minute)
 	for _, n := range w.nodes {
 		if n != paused {
-			n.beat(ctx)
+			n.beat(w.ctx)
 		}
 	}
 }

@@ -93,7 +93,20 @@ func (h *Hand) With(ctx context.Context, meter dlms.SystemTitle, purpose string,
 	if err != nil {
 		return err
 	}
-	return h.underLocked(ctx, place, active[0].Ref, purpose, f)
+	err = h.underLocked(ctx, place, active[0].Ref, purpose, f)
+	if refusedByMeter(err) {
+		return fmt.Errorf("%w: %w", rotation.ErrEntry, err)
+	}
+	return err
+}
+
+// Entry implements rotation.Hand.
+func (h *Hand) Entry(ctx context.Context, meter dlms.SystemTitle) (role.Role, error) {
+	place, err := h.cfg.Locate(ctx, meter)
+	if err != nil || place.EndToEnd {
+		return role.CCIS, err
+	}
+	return role.CCLAN, nil
 }
 
 // underLocked runs f in an association under one key version. The caller holds the meter's lock.

@@ -73,6 +73,9 @@ type Store interface {
 	Due(ctx context.Context, now, horizon time.Time, limit int) ([]Change, error)
 	// Save writes step, to, attempts, tried, due, error and done time of each change.
 	Save(ctx context.Context, changes []Change) error
+	// Orphans returns, for keys with a version that was sent and no open change, what a change of it would be: from the
+	// version in force to the newest that was sent. At most limit.
+	Orphans(ctx context.Context, limit int) ([]Change, error)
 	// Open counts the changes that are not done, and returns the earliest due time.
 	Open(ctx context.Context) (count int, next time.Time, err error)
 }
@@ -90,6 +93,8 @@ type Vault interface {
 	MarkActive(ctx context.Context, keys []role.KeyRef) error
 	// MarkAbandoned notes that the version was tried and is not in force. It stays a candidate of the search.
 	MarkAbandoned(ctx context.Context, keys []role.KeyRef) error
+	// Standing tells how a version stands.
+	Standing(ctx context.Context, k role.KeyRef) (Standing, error)
 	// Wrap wraps each key under its meter's CCC for key_transfer.
 	Wrap(ctx context.Context, keys []role.KeyRef) ([][]byte, error)
 	// Candidates lists every version that may be in force, newest first.
@@ -97,6 +102,17 @@ type Vault interface {
 	// CheckValue returns the check value of a version, from its row.
 	CheckValue(ctx context.Context, k role.KeyRef) (key.CheckValue, error)
 }
+
+// Standing is how a version stands in the vault.
+type Standing int
+
+// Standings of a version. StandingOver is one that was given up or superseded, or that the vault does not have.
+const (
+	StandingPending Standing = iota + 1
+	StandingSent
+	StandingActive
+	StandingOver
+)
 
 // MeterRole names a key regardless of version.
 type MeterRole struct {
@@ -121,8 +137,14 @@ type Hand interface {
 	// Shows reads, in an authenticated association, the check value of the key in force for a role, and whether the
 	// main log holds the event of a change of that key (94, 95).
 	Shows(ctx context.Context, k MeterRole) (cv key.CheckValue, logged bool, err error)
+	// Entry is the role of the key that the IS enters the meter with: CC_IS where it has one, else CC_LAN.
+	Entry(ctx context.Context, meter dlms.SystemTitle) (role.Role, error)
 }
 
 // ErrRefused is returned by a Hand when the meter did not accept the key: a hint that it is not in force, for
 // whoever sits on the line can say the same.
 var ErrRefused = errors.New("rotation: the meter refused the key")
+
+// ErrEntry is returned by a Hand that could do nothing because the meter refused the key in force that the IS enters
+// with: it may have another one.
+var ErrEntry = errors.New("rotation: the meter refused the key that the central system enters with")

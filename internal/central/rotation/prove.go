@@ -26,6 +26,7 @@ func (r *Reconciler) prove(ctx context.Context, c *Change) {
 		return
 	}
 	if v == unknown {
+		r.entry(ctx, c, err)
 		r.later(c, err)
 		return
 	}
@@ -129,6 +130,7 @@ func (r *Reconciler) search(ctx context.Context, c *Change) {
 			r.found(ctx, c, k)
 			return
 		case unknown:
+			r.entry(ctx, c, err)
 			r.later(c, err)
 			return
 		}
@@ -137,13 +139,19 @@ func (r *Reconciler) search(ctx context.Context, c *Change) {
 }
 
 func (r *Reconciler) found(ctx context.Context, c *Change, k role.KeyRef) {
-	if k.Version == c.To {
+	switch {
+	case k.Version == c.To:
 		r.finish(ctx, c)
 		return
-	}
-	if err := r.cfg.Vault.MarkAbandoned(ctx, []role.KeyRef{c.to()}); err != nil {
-		r.later(c, fmt.Errorf("mark abandoned: %w", err))
+	case c.To == 0 && k.Version == c.From: // somebody on the line refused in the meter's name
+		c.To = k.Version
+		r.finish(ctx, c)
 		return
+	case c.To != 0:
+		if err := r.cfg.Vault.MarkAbandoned(ctx, []role.KeyRef{c.to()}); err != nil {
+			r.later(c, fmt.Errorf("mark abandoned: %w", err))
+			return
+		}
 	}
 	// What was found in force is what the IS opens associations with until the fresh version is proven.
 	if err := r.cfg.Vault.MarkActive(ctx, []role.KeyRef{k}); err != nil {

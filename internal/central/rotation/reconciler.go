@@ -41,8 +41,9 @@ type Config struct {
 
 // Reconciler drives the changes. It holds no state that matters: kill it and start another.
 type Reconciler struct {
-	cfg  Config
-	kick chan struct{}
+	cfg     Config
+	kick    chan struct{}
+	adopted time.Time // when keys without a change were looked for
 }
 
 // New returns a Reconciler; Run drives it.
@@ -126,6 +127,9 @@ func (r *Reconciler) sleep(ctx context.Context) {
 
 // Pass brings every change that is due as far as it goes and returns how many it took up.
 func (r *Reconciler) Pass(ctx context.Context) (int, error) {
+	if err := r.adopt(ctx); err != nil {
+		return 0, err
+	}
 	work, err := r.take(ctx)
 	if err != nil {
 		return 0, err
@@ -168,6 +172,9 @@ func (r *Reconciler) group(ctx context.Context, concentrator dlms.SystemTitle, g
 		{StepWanted, r.generate},
 		{StepGenerated, r.provision},
 		{StepProvisioned, r.send},
+	}
+	if err := r.resume(ctx, group); err != nil {
+		return err
 	}
 	fresh := map[*Change]bool{} // marked sent by this very pass: nothing has left the house for it yet
 	for _, s := range steps {
@@ -274,6 +281,7 @@ func (r *Reconciler) transfer(ctx context.Context, c *Change) {
 	}
 	if err != nil {
 		c.LastError = "transfer: " + err.Error()
+		r.entry(ctx, c, err)
 		r.cfg.Log.Warn("key transfer answered with an error; its outcome is open", "key_ref", c.to().String(), "error", err)
 	}
 }

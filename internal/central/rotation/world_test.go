@@ -133,6 +133,24 @@ func (w *world) Save(_ context.Context, changes []Change) error {
 	return nil
 }
 
+func (w *world) Orphans(context.Context, int) ([]Change, error) { return nil, nil }
+
+func (w *world) Entry(context.Context, dlms.SystemTitle) (role.Role, error) { return role.CCIS, nil }
+
+func (w *world) Standing(_ context.Context, k role.KeyRef) (Standing, error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	switch w.state(k) {
+	case "pending":
+		return StandingPending, nil
+	case "sent":
+		return StandingSent, nil
+	case "active":
+		return StandingActive, nil
+	}
+	return StandingOver, nil
+}
+
 func (w *world) Open(context.Context) (int, time.Time, error) {
 	w.mu.Lock()
 	defer w.mu.Unlock()

@@ -136,13 +136,28 @@ func (c *commits) commit(group []*member) {
 	if len(good) == 0 {
 		return
 	}
-	err = c.db.writeParts(ctx, w, parts)
+	err = errors.Join(crashed(good, "commit, before"), c.db.writeParts(ctx, w, parts))
 	if err == nil {
 		err = w.commit(ctx)
+	}
+	if err == nil {
+		err = crashed(good, "commit, after")
 	}
 	if err != nil {
 		failAll(good, err)
 	}
+}
+
+// crashed asks whether a test has a node of the group die here.
+func crashed(group []*member, point string) error {
+	for _, m := range group {
+		if n := m.s.node; n != nil && n.crash != nil {
+			if err := n.crash(point); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
 }
 
 // failAll notes why nothing was committed, for those who have no reason of their own.

@@ -14,6 +14,7 @@ type node struct {
 	name    string
 	epoch   int64
 	without defence.Set
+	crash   func(point string) error
 	once    sync.Once
 	taken   chan struct{}
 }
@@ -24,6 +25,9 @@ type NodeOptions struct {
 	Name string
 	// At is the time, for the record.
 	At time.Time
+	// Crash, if set, is asked before and after each commit of this node, for a test of crashes: an error ends the update
+	// there, committed or not.
+	Crash func(point string) error
 	// Without takes defences away, for the simulation alone.
 	Without defence.Set
 }
@@ -48,7 +52,7 @@ func (s *Store) As(ctx context.Context, o NodeOptions) (*Store, error) {
 	if err != nil {
 		return nil, fmt.Errorf("store: take the name of node %s: %w", o.Name, err)
 	}
-	n := &node{name: o.Name, epoch: epoch, without: o.Without, taken: make(chan struct{})}
+	n := &node{name: o.Name, epoch: epoch, without: o.Without, crash: o.Crash, taken: make(chan struct{})}
 	return &Store{database: s.database, node: n}, nil
 }
 
