@@ -319,3 +319,34 @@ func leaseOfAClockAhead(t *testing.T, w *world) {
 		t.Errorf("want the lease that a wrong clock took for six weeks, got %+v", got)
 	}
 }
+
+func standingLease(t *testing.T, w *world) {
+	a, b, c := w.managers()
+	sa, sb := a.Standing(lease.Audit()), b.Standing(lease.Audit())
+	turn := func(s *lease.Standing, want bool) context.Context {
+		t.Helper()
+		ctx, mine, err := s.Turn(t.Context())
+		w.must(err)
+		if mine != want {
+			t.Fatalf("want the turn %t, got %t", want, mine)
+		}
+		return ctx
+	}
+	write := func(ctx context.Context, n int) error {
+		return w.Update(ctx, func(ctx context.Context) error { return w.add(ctx, n) })
+	}
+	first := turn(sa, true)
+	for range 10 { // kept for as long as it is asked for
+		c.add(ttl / 3)
+		turn(sb, false)
+		w.must(write(turn(sa, true), int(c.now().Sub(at)/time.Second)))
+	}
+	c.add(ttl)
+	w.must(write(turn(sb, true), 200))
+	if err := write(first, 201); !errors.Is(err, store.ErrFenced) {
+		t.Errorf("want ErrFenced, got %v", err)
+	}
+	turn(sa, false)
+	w.must(sb.Release(t.Context()))
+	turn(sa, true)
+}
