@@ -100,6 +100,24 @@ func (p *party) Active(ctx context.Context, keys []rotation.MeterRole) ([]role.K
 	return out, nil
 }
 
+// Standing reads it off the row.
+func (p *party) Standing(ctx context.Context, k role.KeyRef) (rotation.Standing, error) {
+	rows, err := p.s.KeyRows(ctx, []role.KeyRef{k})
+	if err != nil {
+		return 0, err
+	}
+	standing := map[vault.State]rotation.Standing{
+		vault.Pending: rotation.StandingPending, vault.Sent: rotation.StandingSent, vault.Active: rotation.StandingActive,
+	}[rows[k].State]
+	if standing == 0 {
+		standing = rotation.StandingOver
+	}
+	return standing, nil
+}
+
+// Entry is the one key that these meters have.
+func (*party) Entry(context.Context, dlms.SystemTitle) (role.Role, error) { return role.CCIS, nil }
+
 func (p *party) mark(ctx context.Context, keys []role.KeyRef, s vault.State) error {
 	return p.s.Durable(ctx, func(ctx context.Context) error {
 		changes := make([]vault.StateChange, len(keys))
