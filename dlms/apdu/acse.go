@@ -91,9 +91,11 @@ const (
 // twice, so that no later field can overrule one that was checked. It returns which came.
 func readFields(r *wire.Reader, field func(tag byte, body *wire.Reader)) (came fieldSet) {
 	last := -1
+	var tag byte
+	var body wire.Reader // one for all fields: what is given to a function value lives on the heap
 	for r.Len() > 0 {
 		r.In("")
-		tag, body := r.Element()
+		tag, body = r.Element()
 		if number := int(tag & 0x1F); r.Err() == nil && number <= last {
 			r.Fail(fmt.Errorf("%w: field %#02x is out of order or comes twice", ErrValue, tag))
 		} else {

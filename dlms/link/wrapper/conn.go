@@ -34,12 +34,11 @@ type Conn struct {
 	rw        io.ReadWriteCloser
 	reading   stream.Gate
 	writing   stream.Gate
-	readLock  chan struct{}
-	writeLock chan struct{}
+	readTurn  stream.Turn
+	writeTurn stream.Turn
 	decoder   Decoder
 	out       []byte
-	by        time.Time   // bound of Within, zero for none
-	bounded   atomic.Bool // the stream is known to take deadlines
+	by        time.Time // bound of Within, zero for none
 	broken    atomic.Bool
 	closed    atomic.Bool
 }
@@ -51,8 +50,6 @@ func NewConn(rw io.ReadWriteCloser, client, server dlms.SAP) *Conn {
 	c := &Conn{
 		addresses: addresses{client, server},
 		rw:        rw,
-		readLock:  make(chan struct{}, 1),
-		writeLock: make(chan struct{}, 1),
 		decoder:   Decoder{maxAPDU: MaxAPDU},
 	}
 	c.reading.OfReads(rw)
@@ -72,10 +69,10 @@ func Dial(ctx context.Context, address string, client, server dlms.SAP) (*Conn, 
 
 // Send writes apdu as one frame.
 func (c *Conn) Send(ctx context.Context, apdu []byte) error {
-	if err := lock(ctx, c.writeLock); err != nil {
+	if err := c.writeTurn.Take(ctx); err != nil {
 		return fmt.Errorf("wrapper: send: %w", err)
 	}
-	defer func() { <-c.writeLock }()
+	defer c.writeTurn.Give()
 	out, err := AppendFrame(c.out[:0], Frame{Source: c.client, Destination: c.server, APDU: apdu})
 	if err != nil {
 		return err
@@ -112,26 +109,23 @@ func (c *Conn) write(ctx context.Context) error {
 
 // Within implements [link.Timed], for a stream that has deadlines.
 func (c *Conn) Within(d time.Duration) bool {
-	if d <= 0 {
-		c.by = time.Time{}
+	if c.by = (time.Time{}); d <= 0 {
 		return true
 	}
-	if !c.bounded.Load() {
-		if !c.reading.CanBound() || !c.writing.CanBound() {
-			return false
-		}
-		c.bounded.Store(true)
+	by := time.Now().Add(d)
+	if !c.reading.Bound(by) || !c.writing.Bound(by) {
+		return false
 	}
-	c.by = time.Now().Add(d)
+	c.by = by
 	return true
 }
 
 // Receive returns the next APDU for this client. Frames for others are dropped.
 func (c *Conn) Receive(ctx context.Context) ([]byte, error) {
-	if err := lock(ctx, c.readLock); err != nil {
+	if err := c.readTurn.Take(ctx); err != nil {
 		return nil, fmt.Errorf("wrapper: receive: %w", err)
 	}
-	defer func() { <-c.readLock }()
+	defer c.readTurn.Give()
 	if err := c.usable(); err != nil {
 		return nil, fmt.Errorf("wrapper: receive: %w", err)
 	}
@@ -209,21 +203,4 @@ func (c *Conn) reason(ctx context.Context, err error) error {
 		return link.ErrTimeout
 	}
 	return err
-}
-
-func lock(ctx context.Context, l chan struct{}) error {
-	if ctx.Err() != nil {
-		return context.Cause(ctx)
-	}
-	select {
-	case l <- struct{}{}:
-		return nil
-	default: // somebody is at it: wait
-	}
-	select {
-	case l <- struct{}{}:
-		return nil
-	case <-ctx.Done():
-		return context.Cause(ctx)
-	}
 }

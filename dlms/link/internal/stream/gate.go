@@ -65,15 +65,13 @@ func (g *Gate) set(t time.Time) error {
 	return os.ErrNoDeadline
 }
 
-// CanBound reports whether the stream takes deadlines, so that a time can bound a call.
-func (g *Gate) CanBound() bool {
-	if !g.timed() {
-		return false
-	}
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	return g.cut.Load() || g.set(g.armed) == nil
+// Bound sets the deadline by, unless one that is no later is set. It reports false when the stream takes none.
+func (g *Gate) Bound(by time.Time) bool {
+	return g.timed() && (g.soon(by) || g.arm(by) == nil)
 }
+
+// soon reports whether a deadline is set that will do for by.
+func (g *Gate) soon(by time.Time) bool { return !g.armed.IsZero() && !g.armed.After(by) }
 
 // Enter prepares a call that ends with ctx, or at the time by if it is not zero. It returns the error of a context
 // that has ended.
@@ -86,7 +84,7 @@ func (g *Gate) Enter(ctx context.Context, by time.Time) error {
 			return err
 		}
 	}
-	if by.IsZero() || !g.armed.IsZero() && !g.armed.After(by) {
+	if by.IsZero() || g.soon(by) {
 		return nil
 	}
 	return g.arm(by)

@@ -171,7 +171,7 @@ func TestAStreamWithoutDeadlinesIsClosedWhenItsContextEnds(t *testing.T) {
 		r, w := io.Pipe()
 		c := wrap(bare{r, r})
 		g := gateOf(c)
-		if g.CanBound() {
+		if g.Bound(time.Now().Add(time.Minute)) {
 			t.Errorf("%s: a time would bound it", name)
 		}
 		ctx, cancel := context.WithCancel(t.Context())
