@@ -211,6 +211,12 @@ func TestTheShapeOfAProfileIsChangedFromAfar(t *testing.T) {
 	if diff := cmp.Diff(want, got(r.Shape(ctx))(t)); diff != "" {
 		t.Error(diff)
 	}
+	if c := got(r.Columns(ctx))(t); !slices.Equal(c, want.Columns) {
+		t.Errorf("columns: %v", c)
+	}
+	if d := got(r.Period(ctx))(t); d != time.Minute {
+		t.Errorf("period: %s", d)
+	}
 	if used, _, err := r.Entries(ctx); used != 0 || err != nil {
 		t.Errorf("rows of another shape: %d, %v", used, err)
 	}

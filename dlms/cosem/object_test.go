@@ -58,7 +58,7 @@ func TestOneObjectServesManyDevices(t *testing.T) {
 
 // What every class has in common: the name, refusals for what is not there, no selection where none is taken.
 func TestEveryObjectRefusesWhatItsClassDoesNotHave(t *testing.T) {
-	for _, o := range all() {
+	for _, o := range append(all(), everything(t)...) {
 		env := &cosem.Env{Device: &meter{}, Association: fixed{}}
 		name := o.ID().Instance
 		want(t, o, env, 1, dlms.OctetString(name[:]))
@@ -88,9 +88,13 @@ func TestAnObjectWithoutCallbacksRefuses(t *testing.T) {
 	for _, object := range []cosem.Object{
 		cosem.NewData(o, nil, nil), cosem.NewRegister(o, nil, 0, cosem.UnitCount), cosem.NewClock(cosem.ClockConfig{}),
 		cosem.NewDisconnectControl(cosem.DisconnectConfig{}), cosem.NewSecuritySetup(cosem.SecuritySetupConfig{}),
-		cosem.NewAssociation(),
+		cosem.NewAssociation(), cosem.NewExtendedRegister(cosem.RegisterConfig{}),
+		cosem.NewDemandRegister(cosem.DemandRegisterConfig{}), cosem.NewProfileGeneric(cosem.ProfileConfig{}),
+		cosem.NewSAPAssignment(cosem.SAPAssignmentConfig{}), cosem.NewImageTransfer(cosem.ImageTransferConfig{}),
+		cosem.NewActivityCalendar(o, cosem.Stored[cosem.CalendarState]{}), cosem.NewHDLCSetup(o, cosem.Stored[cosem.HDLCSetup]{}),
+		cosem.NewPushSetup(cosem.PushSetupConfig{}), cosem.NewTCPUDPSetup(o, cosem.Stored[cosem.TCPUDPSetup]{}),
 	} {
-		for n := int8(1); n < 10; n++ {
+		for n := int8(1); n < 12; n++ {
 			_, _ = object.Get(&cosem.Env{}, n, apdu.Selection{})
 			if err := object.Set(&cosem.Env{}, n, dlms.DateTimeUnspecified().Octets()); err == nil {
 				t.Errorf("%s attribute %d: set", object.ID(), n)

@@ -56,6 +56,9 @@ func NewProfileGeneric(cfg ProfileConfig) Object {
 			Columns: cfg.Columns, Period: cfg.Period, Sort: cfg.Sort, SortObject: cfg.SortObject, Capacity: cfg.Capacity,
 		})
 	}
+	if cfg.Rows == nil {
+		cfg.Rows = noRows{}
+	}
 	id := ID{Class: dlms.ClassProfileGeneric, Version: 1, Instance: cfg.Instance}
 	return &profile{base{id}, cfg, profileFields()}
 }
@@ -295,3 +298,12 @@ func (o *profile) local(env *Env) *time.Location {
 	}
 	return o.cfg.Local(env)
 }
+
+// noRows is the buffer of a profile that was given none.
+type noRows struct{}
+
+func (noRows) Len(*Env) (uint32, error) { return 0, dlms.DataAccessReadWriteDenied }
+
+func (noRows) Row(*Env, uint32) ([]dlms.Data, error) { return nil, dlms.DataAccessReadWriteDenied }
+
+func (noRows) Find(*Env, time.Time) (uint32, error) { return 0, dlms.DataAccessReadWriteDenied }

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -50,10 +51,19 @@ type pusher struct {
 	engine *cosem.PushEngine
 	value  uint32
 	setup  cosem.PushSetup
-	fail   func(attempt int) error
 	sent   []string
 	ended  []error
 	start  time.Time
+
+	mu   sync.Mutex
+	fail func(attempt int) error
+}
+
+// fails says what becomes of attempts from now on.
+func (p *pusher) fails(f func(attempt int) error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.fail = f
 }
 
 func runPusher(t *testing.T, change func(*cosem.PushEngineConfig, *cosem.PushSetup), story func(p *pusher)) {
@@ -94,6 +104,8 @@ func (p *pusher) send(_ context.Context, plain []byte, to cosem.PushDestination)
 		p.t.Errorf("to %s", to.Address)
 	}
 	p.sent = append(p.sent, fmt.Sprintf("%d:%d", time.Since(p.start)/time.Second, v))
+	p.mu.Lock()
+	defer p.mu.Unlock()
 	if p.fail == nil {
 		return nil
 	}
@@ -135,19 +147,19 @@ func TestAPushIsSentAtOnceWithTheValuesOfItsTrigger(t *testing.T) {
 func TestAPushIsTriedAgainAndGivenUp(t *testing.T) {
 	down := errors.New("no answer")
 	runPusher(t, nil, func(p *pusher) {
-		p.fail = func(int) error { return down }
+		p.fails(func(int) error { return down })
 		must(t, p.trigger(1))
 		time.Sleep(time.Hour)
 		p.want("0:1 60:1 120:1", cosem.ErrPushGivenUp)
 		refused(t, p.ended[0], down)
 	})
 	runPusher(t, nil, func(p *pusher) {
-		p.fail = func(n int) error {
+		p.fails(func(n int) error {
 			if n < 3 {
 				return down
 			}
 			return nil
-		}
+		})
 		must(t, p.trigger(1))
 		p.value = 9 // the message is that of its trigger
 		time.Sleep(30 * time.Second)
@@ -160,7 +172,7 @@ func TestAPushIsTriedAgainAndGivenUp(t *testing.T) {
 func TestAPushEngineHoldsNoMoreThanItsQueue(t *testing.T) {
 	down := errors.New("no answer")
 	runPusher(t, func(c *cosem.PushEngineConfig, s *cosem.PushSetup) { c.Queue, s.Retries = 3, 255 }, func(p *pusher) {
-		p.fail = func(int) error { return down }
+		p.fails(func(int) error { return down })
 		for i := range uint32(10) {
 			err := p.trigger(i)
 			if i < 3 && err != nil || i >= 3 && !errors.Is(err, cosem.ErrPushQueue) {
@@ -174,7 +186,7 @@ func TestAPushEngineHoldsNoMoreThanItsQueue(t *testing.T) {
 		if n := p.engine.Waiting(); n != 3 {
 			t.Errorf("%d wait", n)
 		}
-		p.fail = nil
+		p.fails(nil)
 		time.Sleep(time.Minute)
 		synctest.Wait()
 		if n := p.engine.Waiting(); n != 0 {
@@ -237,7 +249,7 @@ func TestAPushKeepsToItsWindows(t *testing.T) {
 	runPusher(t, func(_ *cosem.PushEngineConfig, s *cosem.PushSetup) {
 		s.Windows, s.RepetitionDelay = []cosem.PushWindow{daily(0, 1)}, 1800
 	}, func(p *pusher) {
-		p.fail = func(int) error { return errLine }
+		p.fails(func(int) error { return errLine })
 		must(t, p.trigger(1))
 		time.Sleep(48 * time.Hour)
 		p.want(fmt.Sprintf("0:1 1800:1 %d:1", 24*hour), cosem.ErrPushGivenUp)

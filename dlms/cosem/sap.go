@@ -40,17 +40,35 @@ func sapFields() []field[[]SAPItem] {
 	}
 }
 
+// Bounds of a SAP assignment, ours.
+const (
+	maxSAPItems = 64
+	maxSAPName  = 64
+)
+
+func checkSAPs(list []SAPItem) error {
+	for _, item := range list {
+		if err := outside("logical device name", len(item.Name), 0, maxSAPName); err != nil {
+			return err
+		}
+	}
+	return outside("logical devices", len(list), 0, maxSAPItems)
+}
+
 // NewSAPAssignment returns an object of class SAP assignment (BB 4.4.5, class 17 version 0).
 func NewSAPAssignment(cfg SAPAssignmentConfig) Object {
 	o := &record[[]SAPItem]{
 		base:  base{ID{Class: dlms.ClassSAPAssignment, Instance: cfg.Instance}},
-		store: cfg.List, fields: sapFields(),
+		store: cfg.List, fields: sapFields(), check: checkSAPs,
 	}
 	if cfg.Connect != nil {
 		o.methods = append(o.methods, func(env *Env, d dlms.Data) error {
 			item, err := ParseSAPItem(d)
 			if err != nil {
 				return dlms.ActionTypeUnmatched
+			}
+			if checkSAPs([]SAPItem{item}) != nil {
+				return dlms.ActionScopeViolated
 			}
 			return cfg.Connect(env, item)
 		})

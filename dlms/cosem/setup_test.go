@@ -4,6 +4,7 @@ import (
 	"context"
 	"slices"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 	"pgregory.net/rapid"
@@ -171,6 +172,9 @@ func TestLogicalDevicesAreListedAndConnected(t *testing.T) {
 	if diff := cmp.Diff([]cosem.SAPItem{{1, []byte("MSL0000000000001")}, {2, []byte("MSL0000000000002")}}, v); diff != "" {
 		t.Error(diff)
 	}
+	refused(t, r.Connect(ctx, cosem.SAPItem{SAP: 3, Name: make([]byte, 65)}), dlms.ActionScopeViolated)
+	many := dlms.Array(slices.Repeat([]dlms.Data{list[0].Data()}, 65)...)
+	refused(t, line.Set(ctx, dlms.AttributeRef{Class: dlms.ClassSAPAssignment, Instance: o, Attribute: 2}, many), dlms.DataAccessScopeViolated)
 	_, err := line.Action(ctx, dlms.MethodRef{Class: dlms.ClassSAPAssignment, Instance: o, Method: 1}, dlms.Int8(0))
 	refused(t, err, dlms.ActionTypeUnmatched)
 	deaf := cosem.NewSAPAssignment(cosem.SAPAssignmentConfig{Instance: o, List: cosem.Fixed(list)})
@@ -235,4 +239,34 @@ func (s old) Get(env *cosem.Env, n int8, sel apdu.Selection) (dlms.Data, error) 
 		return dlms.Uint8(128), nil
 	}
 	return cosem.NewHDLCSetup(s.o, cosem.Fixed(cosem.DefaultHDLCSetup())).Get(env, n, sel)
+}
+
+func TestADataObjectIsReadAndWrittenFromAfar(t *testing.T) {
+	v := dlms.Uint32(1)
+	o := dlms.OBIS{0, 0, 96, 1, 0, 255}
+	r := cosem.DataAt(reach(t, cosem.NewData(o, func(*cosem.Env) (dlms.Data, error) { return v, nil }, func(_ *cosem.Env, d dlms.Data) error {
+		n, err := d.Uint()
+		v = dlms.Uint32(uint32(n))
+		return err
+	})), o)
+	must(t, r.SetValue(ctx, dlms.Uint32(7)))
+	if d := got(r.Value(ctx))(t); !d.Equal(dlms.Uint32(7)) || r.Instance() != o {
+		t.Errorf("%s: %s", r.Instance(), d)
+	}
+}
+
+// Sums stay at the end of their range: a demand that ran over would turn into an export.
+func TestADemandThatRunsOverStaysAtItsEnd(t *testing.T) {
+	d := newDemand(t, time.Minute, 1)
+	d.Add(noon, 1<<63-1)
+	d.Add(noon, 1<<62)
+	if v := d.Read(noon); v.Current != (1<<63-1)/60 {
+		t.Errorf("current: %d", v.Current)
+	}
+	d.Reset(noon)
+	d.Add(noon, -1<<63)
+	d.Add(noon, -1)
+	if v := d.Read(noon); v.Current != -(1<<63)/60 {
+		t.Errorf("current: %d", v.Current)
+	}
 }
