@@ -73,10 +73,42 @@ func (v *Software) replay(ctx context.Context, batch []record, left map[role.Key
 			return fmt.Errorf("%w: a record of an unknown kind; it was written by a newer program", ErrJournal)
 		}
 	}
-	if err := v.dropKnown(ctx, &c, left); err != nil {
+	ahead, err := v.dropKnown(ctx, &c, left)
+	if err != nil {
 		return err
 	}
-	return v.apply(ctx, &c)
+	if err := v.store.AddStatesAhead(ctx, ahead); err != nil {
+		return err
+	}
+	if err := v.apply(ctx, &c); err != nil {
+		return err
+	}
+	return v.overtake(ctx, c.keys)
+}
+
+// overtake brings versions that have just come to where another node's journal, which was there before, had them.
+func (v *Software) overtake(ctx context.Context, keys []KeyRow) error {
+	refs := make([]role.KeyRef, len(keys))
+	for i, k := range keys {
+		refs[i] = k.Ref
+	}
+	waiting, err := v.store.TakeStatesAhead(ctx, refs)
+	if err != nil {
+		return err
+	}
+	for _, s := range waiting {
+		rows, err := v.store.KeyRows(ctx, []role.KeyRef{s.Ref})
+		if err != nil {
+			return err
+		}
+		if overtaken(rows[s.Ref], s) {
+			continue
+		}
+		if err := v.store.SetKeyStates(ctx, []StateChange{s}); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // leftTheHouse returns the versions that the batches themselves say may have reached a meter: they were marked sent, or
@@ -93,8 +125,9 @@ func leftTheHouse(batches [][]record) map[role.KeyRef]bool {
 	return left
 }
 
-// dropKnown leaves out what the store has already, and what another node has overtaken.
-func (v *Software) dropKnown(ctx context.Context, c *change, left map[role.KeyRef]bool) error {
+// dropKnown leaves out what the store has already, and what another node has overtaken. It returns the states of versions
+// that are not there yet: another node made them, and they are in its journal.
+func (v *Software) dropKnown(ctx context.Context, c *change, left map[role.KeyRef]bool) (ahead []StateChange, err error) {
 	var titles []dlms.SystemTitle
 	for _, m := range c.meters {
 		titles = append(titles, m.Title)
@@ -104,7 +137,7 @@ func (v *Software) dropKnown(ctx context.Context, c *change, left map[role.KeyRe
 	}
 	kinds, err := v.store.TitleKinds(ctx, titles)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	var refs []role.KeyRef
 	for _, k := range c.keys {
@@ -115,11 +148,13 @@ func (v *Software) dropKnown(ctx context.Context, c *change, left map[role.KeyRe
 	}
 	rows, err := v.store.KeyRows(ctx, refs)
 	if err != nil {
-		return err
+		return nil, err
 	}
+	fresh := map[role.KeyRef]bool{}
 	for _, k := range c.keys {
+		fresh[k.Ref] = true
 		if row, known := rows[k.Ref]; known && row.Fingerprint != k.Fingerprint && left[k.Ref] {
-			return fmt.Errorf("%w: %s", ErrTwoVersions, k.Ref)
+			return nil, fmt.Errorf("%w: %s", ErrTwoVersions, k.Ref)
 		}
 	}
 	c.meters = slices.DeleteFunc(c.meters, func(m MeterRow) bool { return kinds[m.Title] == kindMeter })
@@ -129,9 +164,13 @@ func (v *Software) dropKnown(ctx context.Context, c *change, left map[role.KeyRe
 	c.keys = slices.DeleteFunc(c.keys, func(k KeyRow) bool { _, known := rows[k.Ref]; return known })
 	c.states = slices.DeleteFunc(c.states, func(s StateChange) bool {
 		row, known := rows[s.Ref]
+		if !known && !fresh[s.Ref] {
+			ahead = append(ahead, s)
+			return true
+		}
 		return known && overtaken(row, s)
 	})
-	return nil
+	return ahead, nil
 }
 
 // overtaken reports whether a row has gone further than a state in the journal, since then: by another node, which took

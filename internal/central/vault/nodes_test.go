@@ -205,3 +205,68 @@ func TestLaw4AReplacedProcessReservesNothing(t *testing.T) {
 	}
 	w.ok(draw(fresh, 30))
 }
+
+// TestLaw5AfterARestoreTheNodesBringTheirJournalsInAnyOrder lets two nodes work on each other's keys, takes the database
+// back to before that, and starts them again: what one has of the other's versions waits for them.
+func TestLaw5AfterARestoreTheNodesBringTheirJournalsInAnyOrder(t *testing.T) {
+	for _, order := range [][]string{{"a", "b"}, {"b", "a"}} {
+		w, m := nodes(t)
+		_, a := w.node("a", "a")
+		_, b := w.node("b", "b")
+		k := role.KeyRef{Meter: m.Title, Role: role.CCIS, Version: 2}
+		backup := filepath.Join(t.TempDir(), "backup")
+		w.ok(w.store.Backup(t.Context(), backup))
+
+		made, err := b.Generate(t.Context(), by, []vault.Target{{Meter: m.Title, Role: role.CCIS}})
+		w.ok(err)
+		w.ok(a.MarkSent(t.Context(), by, []role.KeyRef{k}))
+		w.ok(a.MarkActive(t.Context(), by, []role.KeyRef{k}, "test"))
+		spent := map[dlms.InvocationCounter]bool{}
+		draw := func(v *vault.Software) {
+			t.Helper()
+			o, err := v.OpenFor(t.Context(), by, node, "test", []role.KeyRef{k})
+			w.ok(err)
+			w.ok(o[0].Err)
+			for range 10 {
+				ic, err := o[0].Use.LongTerm().Send.Next()
+				w.ok(err)
+				if spent[ic] {
+					t.Fatalf("counter %d was handed out twice", ic)
+				}
+				spent[ic] = true
+			}
+		}
+		draw(a)
+		w.ok(errors.Join(a.Close(), b.Close()))
+		w.restored(backup)
+
+		vaults := map[string]*vault.Software{}
+		for _, name := range order {
+			_, vaults[name] = w.node(name, name)
+		}
+		info, err := vaults["a"].Info(t.Context(), []role.KeyRef{k})
+		w.ok(err)
+		if info[0].State != vault.Active || info[0].Fingerprint != made[0].Info.Fingerprint {
+			t.Errorf("%v: want the version that was proven, got %+v", order, info[0])
+		}
+		draw(vaults["a"])
+	}
+}
+
+// restored puts a backup in the place of the database.
+func (w *world) restored(backup string) {
+	w.t.Helper()
+	w.stop()
+	to := filepath.Join(w.data, store.FileName)
+	for _, old := range []string{to, to + "-wal", to + "-shm"} {
+		if err := os.Remove(old); err != nil && !errors.Is(err, os.ErrNotExist) {
+			w.t.Fatal(err)
+		}
+	}
+	b, err := os.ReadFile(backup)
+	w.ok(err)
+	w.ok(os.WriteFile(to, b, 0o600))
+	w.store, err = store.Open(w.t.Context(), w.data, store.Options{})
+	w.ok(err)
+	w.t.Cleanup(func() { _ = w.store.Close() })
+}

@@ -151,6 +151,10 @@ type Store interface {
 	MeterKeyRows(ctx context.Context, meter dlms.SystemTitle) ([]KeyRow, error)
 	// SetKeyStates also sets the time that goes with the state.
 	SetKeyStates(ctx context.Context, changes []StateChange) error
+	// AddStatesAhead keeps states of versions that are not there yet; TakeStatesAhead takes those of some versions out
+	// again, oldest first.
+	AddStatesAhead(ctx context.Context, changes []StateChange) error
+	TakeStatesAhead(ctx context.Context, keys []role.KeyRef) ([]StateChange, error)
 
 	SendCounters(ctx context.Context, title dlms.SystemTitle, refs []role.KeyRef) (map[role.KeyRef]CounterRow, error)
 	// RaiseSendCounters writes ceilings and raises; it never lowers one.
