@@ -55,7 +55,11 @@ const maxTogether = 4000
 // the commit, in one line with those of the steps that share it. If the transaction is not committed after that, the
 // journal is ahead, and the next step takes over what it has (see catchUp).
 func (v *Software) save(ctx context.Context, c *change) error {
-	if records := c.records(); len(records) > 0 && !v.without.Off(defence.Journal) {
+	records, err := v.whole(ctx, c)
+	if err != nil {
+		return err
+	}
+	if len(records) > 0 && !v.without.Off(defence.Journal) {
 		if err := v.store.BeforeCommit(ctx, v.journal, records, v.writeJournal); err != nil {
 			return err
 		}
@@ -86,6 +90,7 @@ func (v *Software) writeJournal(ctx context.Context, steps []any) error {
 		if p, err = v.journal.Append(line); err != nil {
 			return err
 		}
+		v.state(line)
 	}
 	if err := v.crash("journal, after"); err != nil {
 		return err

@@ -85,6 +85,8 @@ type Software struct {
 
 	mu   sync.Mutex
 	uses map[useKey]*handle // one per key version and own title, for the life of the process
+	// stated are the versions that this process has put into its journal.
+	stated map[role.KeyRef]bool
 }
 
 var _ Vault = (*Software)(nil)
