@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"sync"
 	"time"
 
@@ -69,18 +70,21 @@ func (is *IS) Enrol(ctx context.Context, e api.Enrolment) error {
 	return is.server.AddUser(bus.User{Title: e.File.Title, NKeyPublic: e.File.NKeyPublic})
 }
 
-// Assign implements api.Backend.
-func (is *IS) Assign(ctx context.Context, a api.Assignment) error {
-	return is.fleet.Assign(ctx, actorOwner, a.Concentrator, a.Meters)
-}
-
 // Associate implements api.Backend.
 func (is *IS) Associate(ctx context.Context, d dlms.SystemTitle) (bus.StatusResult, error) {
 	reply, err := is.order(ctx, d, bus.Order{Status: &bus.Status{Associate: true}})
 	if err != nil || reply.Status == nil {
 		return bus.StatusResult{}, err
 	}
+	is.lacking(d, reply.Status.Failed)
 	return *reply.Status, nil
+}
+
+// lacking has a concentrator given its keys when it says that it lacks one.
+func (is *IS) lacking(d dlms.SystemTitle, failed []bus.MeterFault) {
+	if slices.ContainsFunc(failed, func(f bus.MeterFault) bool { return f.Code == bus.FaultNoKey }) {
+		is.greet(d)
+	}
 }
 
 // Collect implements api.Backend.
@@ -120,6 +124,7 @@ func (is *IS) collectFrom(ctx context.Context, d dlms.SystemTitle, day string) (
 	reply, err := is.order(ctx, d, bus.Order{Collect: &bus.Collect{Meters: missing, Day: day}})
 	if err == nil && reply.Collect != nil {
 		failed = reply.Collect.Failed
+		is.lacking(d, failed)
 	}
 	return len(missing), failed, err
 }

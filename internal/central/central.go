@@ -55,7 +55,8 @@ type IS struct {
 
 	provisioning sync.Mutex
 	alarms       sync.Map // of those on the record in this process
-	greeted      sync.Map // concentrators that have come and were not welcomed yet
+	greeted      sync.Map // concentrators that were not welcomed yet, and the meters that they said they hold keys of
+	revoked      sync.Map // devices that are not listened to
 }
 
 var _ api.Backend = (*IS)(nil)
@@ -75,6 +76,9 @@ func Open(ctx context.Context, cfg Config, deps Deps) (is *IS, err error) {
 		}
 	}
 	is.wire()
+	if err := is.cutRevoked(ctx); err != nil {
+		return nil, errors.Join(err, is.Close())
+	}
 	return is, nil
 }
 
@@ -174,7 +178,7 @@ func (is *IS) wire() {
 	is.hand = relay.NewHand(relay.Config{
 		Bus: is.wan, Vault: is.vault, Locate: is.locate, Own: is.own, Actor: actorIS, Rand: is.deps.Rand,
 		Now: is.deps.Now, Log: is.deps.Log, WrapAEAD: is.deps.WrapAEAD,
-		NoKey: func(d dlms.SystemTitle) { is.greeted.Store(d, true) },
+		NoKey: func(d dlms.SystemTitle) { is.greet(d) },
 	})
 	width, concentrators := 0, 0
 	if is.deps.Serial {
@@ -252,7 +256,7 @@ func (is *IS) Serve() error { return is.wan.HandleUp(is.up) }
 
 // Beat does the work that is due, once, and returns how many key changes it took up.
 func (is *IS) Beat(ctx context.Context) (int, error) {
-	errs := []error{is.welcome(ctx)}
+	errs := []error{is.settleMoves(ctx), is.welcome(ctx)}
 	n, err := is.reconciler.Pass(ctx)
 	errs = append(errs, err, is.settleGrants(ctx))
 	return n, errors.Join(append(errs, is.audit.Round(ctx))...)

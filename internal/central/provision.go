@@ -132,10 +132,23 @@ func (p provisioner) Provision(ctx context.Context, d dlms.SystemTitle, refs []r
 
 // Provision implements api.Backend: the versions in force of all the concentrator's meters.
 func (is *IS) Provision(ctx context.Context, d dlms.SystemTitle) (api.Provisioned, error) {
+	return is.settleKeys(ctx, d, nil)
+}
+
+// settleKeys gives a concentrator the versions in force of its own meters, and has it forget those of others. Said are
+// meters that it said it holds keys of.
+func (is *IS) settleKeys(ctx context.Context, d dlms.SystemTitle, said []dlms.SystemTitle) (api.Provisioned, error) {
 	is.provisioning.Lock()
 	defer is.provisioning.Unlock()
+	if err := is.heard(d); err != nil {
+		return api.Provisioned{}, err
+	}
 	meters, err := is.store.Readings().MetersOf(ctx, d)
-	if err != nil || len(meters) == 0 {
+	if err != nil {
+		return api.Provisioned{}, err
+	}
+	remove, err := is.forget(ctx, d, meters, said)
+	if err != nil || len(meters)+len(remove) == 0 {
 		return api.Provisioned{}, err
 	}
 	ts := make([]vault.Target, len(meters))
@@ -150,9 +163,25 @@ func (is *IS) Provision(ctx context.Context, d dlms.SystemTitle) (api.Provisione
 	for i, in := range infos {
 		refs[i] = in.Ref
 	}
-	held, refused, err := is.provision(ctx, d, refs)
-	return api.Provisioned{Held: len(held), Refused: refused}, err
+	var p api.Provisioned
+	for part := range slices.Chunk(refs, provisionBatch) {
+		held, refused, err := is.provision(ctx, d, part)
+		p.Held, p.Refused = p.Held+len(held), append(p.Refused, refused...)
+		if err != nil {
+			return p, err
+		}
+	}
+	if len(remove) == 0 {
+		return p, nil
+	}
+	if _, _, err := is.sendProvision(ctx, d, &bus.Provision{Remove: remove}); err != nil {
+		return p, err
+	}
+	return p, is.store.Told(ctx, d, remove)
 }
+
+// provisionBatch is how many sealed keys go in one order: it must fit into one message.
+const provisionBatch = 500
 
 // order sends one order and makes a fault an error.
 func (is *IS) order(ctx context.Context, d dlms.SystemTitle, o bus.Order) (bus.Reply, error) {
@@ -168,6 +197,9 @@ func (is *IS) order(ctx context.Context, d dlms.SystemTitle, o bus.Order) (bus.R
 
 // up takes what a concentrator tells. Its sender is known by the bus, never by a field.
 func (is *IS) up(ctx context.Context, from dlms.SystemTitle, u bus.Up) error {
+	if err := is.heard(from); err != nil {
+		return err
+	}
 	switch {
 	case u.Hello != nil:
 		return is.hello(ctx, from, *u.Hello)
@@ -186,10 +218,29 @@ func (is *IS) hello(ctx context.Context, from dlms.SystemTitle, h bus.Hello) err
 		is.alarm(ctx, from, actionRewound, err)
 		return err
 	}
+	mine, err := is.store.Readings().MetersOf(ctx, from)
+	if err != nil {
+		return err
+	}
+	var foreign []dlms.SystemTitle
+	for _, k := range h.Held {
+		if !slices.Contains(mine, k.Meter) && !slices.Contains(foreign, k.Meter) {
+			foreign = append(foreign, k.Meter)
+		}
+	}
 	is.deps.Log.Info("concentrator is up", "concentrator", from.String(), "found", len(h.Found), "held", len(h.Held))
-	is.greeted.Store(from, true)
+	is.greet(from, foreign...)
 	is.reconciler.Kick()
 	return nil
+}
+
+// greet has a concentrator given what it should hold soon. Foreign are meters that it holds keys of and should not.
+func (is *IS) greet(d dlms.SystemTitle, foreign ...dlms.SystemTitle) {
+	if len(foreign) > 0 {
+		is.greeted.Store(d, foreign)
+		return
+	}
+	is.greeted.LoadOrStore(d, foreign)
 }
 
 // welcome gives the concentrators that have greeted what they should hold: the versions in force. One that was told of
@@ -200,9 +251,10 @@ func (is *IS) welcome(ctx context.Context) error {
 	slices.SortFunc(titles, func(a, b dlms.SystemTitle) int { return bytes.Compare(a[:], b[:]) })
 	var errs []error
 	for _, d := range titles {
-		is.greeted.Delete(d)
-		if _, err := is.Provision(ctx, d); err != nil {
-			is.greeted.Store(d, true)
+		said, _ := is.greeted.LoadAndDelete(d)
+		foreign, _ := said.([]dlms.SystemTitle)
+		if _, err := is.settleKeys(ctx, d, foreign); err != nil && !errors.Is(err, errRevoked) {
+			is.greet(d, foreign...)
 			errs = append(errs, fmt.Errorf("welcome concentrator %s: %w", d, err))
 		}
 	}

@@ -24,8 +24,10 @@ type Backend interface {
 	ImportShipment(ctx context.Context, r io.Reader) (*shipment.Report, error)
 	// Enrol makes a concentrator or terminal known.
 	Enrol(ctx context.Context, e Enrolment) error
-	// Assign puts meters under a concentrator.
+	// Assign puts meters under a concentrator. One that comes from another concentrator is moved: its CC_LAN changes.
 	Assign(ctx context.Context, a Assignment) error
+	// Evict takes a concentrator's rights and gives its meters to a successor; their CC_LAN changes.
+	Evict(ctx context.Context, e Eviction) (Evicted, error)
 	// Provision gives a concentrator its copies of CC_LAN of its own meters.
 	Provision(ctx context.Context, concentrator dlms.SystemTitle) (Provisioned, error)
 	// Associate has a concentrator open both associations with each of its meters and returns its view.
@@ -96,6 +98,21 @@ type Enrolment struct {
 type Assignment struct {
 	Concentrator dlms.SystemTitle   `json:"concentrator"`
 	Meters       []dlms.SystemTitle `json:"meters"`
+}
+
+// Eviction is the end of a concentrator that was stolen or is not trusted any more.
+type Eviction struct {
+	Concentrator dlms.SystemTitle `json:"concentrator"`
+	Successor    dlms.SystemTitle `json:"successor"`
+	// Why is for the record.
+	Why string `json:"why"`
+}
+
+// Evicted says how many meters went to the successor.
+type Evicted struct {
+	Concentrator dlms.SystemTitle `json:"concentrator"`
+	Successor    dlms.SystemTitle `json:"successor"`
+	Meters       int              `json:"meters"`
 }
 
 // Provisioned says what a concentrator now holds.

@@ -124,6 +124,11 @@ func (c *Client) Assign(ctx context.Context, a Assignment) error {
 	return err
 }
 
+// Evict implements Backend.
+func (c *Client) Evict(ctx context.Context, e Eviction) (Evicted, error) {
+	return ask[Evicted](ctx, c, "/v1/evict", e)
+}
+
 // Provision implements Backend.
 func (c *Client) Provision(ctx context.Context, d dlms.SystemTitle) (Provisioned, error) {
 	return ask[Provisioned](ctx, c, "/v1/provision", title{d})

@@ -83,6 +83,7 @@ func Handler(b Backend) http.Handler {
 	route(mux, "GET /v1/status", func(ctx context.Context, _ none) (Status, error) { return b.Status(ctx) })
 	route(mux, "POST /v1/devices", func(ctx context.Context, e Enrolment) (none, error) { return none{}, b.Enrol(ctx, e) })
 	route(mux, "POST /v1/assign", func(ctx context.Context, a Assignment) (none, error) { return none{}, b.Assign(ctx, a) })
+	route(mux, "POST /v1/evict", b.Evict)
 	route(mux, "POST /v1/provision", titled(b.Provision))
 	route(mux, "POST /v1/associate", titled(b.Associate))
 	route(mux, "POST /v1/collect", func(ctx context.Context, q dayOf) (Collected, error) { return b.Collect(ctx, q.Day) })

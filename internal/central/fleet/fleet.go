@@ -28,6 +28,7 @@ var (
 // The actions of the fleet in the audit log.
 const (
 	ActionAssigned   audit.Action = "fleet.meter.assigned"
+	ActionMoved      audit.Action = "fleet.meter.moved"
 	ActionNode       audit.Action = "fleet.node.registered"
 	ActionRevoked    audit.Action = "fleet.device.revoked"
 	ActionGrantMade  audit.Action = "fleet.grant.made"
@@ -87,6 +88,8 @@ type Store interface {
 	Meter(ctx context.Context, title dlms.SystemTitle) (Meter, bool, error)
 	Devices(ctx context.Context) ([]Device, error)
 	AssignMeters(ctx context.Context, concentrator dlms.SystemTitle, meters []dlms.SystemTitle) (int, error)
+	// AddMoves notes, before they are assigned to it, which of meters come to a concentrator from another one.
+	AddMoves(ctx context.Context, to dlms.SystemTitle, meters []dlms.SystemTitle, at time.Time) error
 	AddGrant(ctx context.Context, g Grant, at time.Time) error
 	// SetGrantState moves live to ended to closed, never back.
 	SetGrantState(ctx context.Context, id, state string, at time.Time) (bool, error)
@@ -127,18 +130,37 @@ func (f *Fleet) Of(ctx context.Context, kind string) ([]Device, error) {
 	return out, err
 }
 
-// Assign puts meters under a concentrator, all or none.
+// Assign puts meters under their first concentrator, all or none. One that is under another is refused: the other holds
+// its CC_LAN, which has to change with a move.
 func (f *Fleet) Assign(ctx context.Context, by audit.Actor, concentrator dlms.SystemTitle, meters []dlms.SystemTitle) error {
 	return f.Update(ctx, func(ctx context.Context) error {
-		for _, t := range meters {
-			// Moving a meter must change its CC_LAN, or the old concentrator keeps a key that works: not built yet.
+		moved, err := f.Move(ctx, by, concentrator, meters)
+		if err == nil && len(moved) > 0 {
+			err = fmt.Errorf("%w: meter %s is under another concentrator, which holds its CC_LAN: move it", ErrUnassigned, moved[0])
+		}
+		return err
+	})
+}
+
+// Move puts meters under a concentrator, all or none, and returns those that come from another one. Their CC_LAN must
+// change, which a row of moves asks for; what else has to follow them belongs into the same Update.
+func (f *Fleet) Move(ctx context.Context, by audit.Actor, concentrator dlms.SystemTitle, meters []dlms.SystemTitle) (moved []dlms.SystemTitle, err error) {
+	err = f.Update(ctx, func(ctx context.Context) error {
+		entries := make([]audit.Entry, len(meters))
+		moved = nil
+		for i, t := range meters {
 			m, err := f.Find(ctx, t)
 			if err != nil {
 				return err
 			}
+			entries[i] = audit.Entry{Actor: by, Action: ActionAssigned, Phase: audit.Done, Subject: audit.Subject{Meter: t, Device: concentrator}}
 			if !m.Concentrator.IsZero() && m.Concentrator != concentrator {
-				return fmt.Errorf("%w: meter %s is under %s, which holds its CC_LAN; moving a meter is not possible yet", ErrUnassigned, t, m.Concentrator)
+				moved = append(moved, t)
+				entries[i].Action, entries[i].Detail = ActionMoved, map[string]string{"from": m.Concentrator.String()}
 			}
+		}
+		if err := f.AddMoves(ctx, concentrator, moved, f.now()); err != nil {
+			return err
 		}
 		n, err := f.AssignMeters(ctx, concentrator, meters)
 		if err != nil {
@@ -147,10 +169,7 @@ func (f *Fleet) Assign(ctx context.Context, by audit.Actor, concentrator dlms.Sy
 		if n != len(meters) {
 			return fmt.Errorf("%w: only %d of %d meters, or concentrator %s, are enrolled", ErrUnknown, n, len(meters), concentrator)
 		}
-		entries := make([]audit.Entry, len(meters))
-		for i, m := range meters {
-			entries[i] = audit.Entry{Actor: by, Action: ActionAssigned, Phase: audit.Done, Subject: audit.Subject{Meter: m, Device: concentrator}}
-		}
 		return f.audit.Append(ctx, entries...)
 	})
+	return moved, err
 }

@@ -19,6 +19,7 @@ const by audit.Actor = "test"
 var (
 	m1, m2 = title('L', 1), title('L', 2)
 	dc     = title('C', 1)
+	dc2    = title('C', 2)
 	tsp    = title('T', 1)
 	now    = time.Date(2026, 11, 3, 8, 0, 0, 0, time.UTC)
 )
@@ -37,7 +38,11 @@ func newFleet(t *testing.T) (*fleet.Fleet, *audit.Log, *time.Time) {
 		if err := s.AddMeters(ctx, []vault.MeterRow{{Title: m1, Profile: "linky"}, {Title: m2, Profile: "hardened"}}); err != nil {
 			return err
 		}
-		for i, d := range []vault.DeviceRow{{Title: dc, Kind: "concentrator", NKeyPublic: "U1"}, {Title: tsp, Kind: "terminal"}} {
+		for i, d := range []vault.DeviceRow{
+			{Title: dc, Kind: "concentrator", NKeyPublic: "U1"},
+			{Title: tsp, Kind: "terminal"},
+			{Title: dc2, Kind: "concentrator", NKeyPublic: "U2"},
+		} {
 			d.State = "enrolled"
 			d.KEK.Fingerprint, d.MAC.Fingerprint = vault.Fingerprint{byte(i), 1}, vault.Fingerprint{byte(i), 2}
 			d.KEK.Sealed, d.KEK.MAC, d.MAC.Sealed, d.MAC.MAC = []byte{1}, []byte{1}, []byte{1}, []byte{1}
@@ -90,6 +95,30 @@ func TestAssignTakesAllMetersOrNone(t *testing.T) {
 		if rows, err := log.List(t.Context(), audit.Filter{Action: action}); err != nil || len(rows) != want {
 			t.Errorf("%s: want %d on record, got %d, %v", action, want, len(rows), err)
 		}
+	}
+}
+
+func TestAssignRefusesAMeterThatIsUnderAnotherConcentratorAndMoveMovesIt(t *testing.T) {
+	f, log, _ := newFleet(t)
+	if err := f.Assign(t.Context(), by, dc, []dlms.SystemTitle{m1}); err != nil {
+		t.Fatal(err)
+	}
+	if err := f.Assign(t.Context(), by, dc2, []dlms.SystemTitle{m1, m2}); !errors.Is(err, fleet.ErrUnassigned) {
+		t.Errorf("want ErrUnassigned, got %v", err)
+	}
+	if m, err := f.Find(t.Context(), m1); err != nil || m.Concentrator != dc {
+		t.Errorf("a refused assignment moved a meter: %+v, %v", m, err)
+	}
+	moved, err := f.Move(t.Context(), by, dc2, []dlms.SystemTitle{m1, m2})
+	if err != nil || len(moved) != 1 || moved[0] != m1 {
+		t.Fatalf("want the one moved that was elsewhere, got %v, %v", moved, err)
+	}
+	if m, err := f.Find(t.Context(), m1); err != nil || m.Concentrator != dc2 {
+		t.Errorf("got %+v, %v", m, err)
+	}
+	rows, err := log.List(t.Context(), audit.Filter{Action: fleet.ActionMoved})
+	if err != nil || len(rows) != 1 {
+		t.Errorf("want the move on record, got %d, %v", len(rows), err)
 	}
 }
 

@@ -71,7 +71,8 @@ type Store interface {
 	// order CC_IS, CC_LAN, CC_LOCALE), grouped by concentrator. None waits beyond the horizon: what is due later than
 	// that was written under a clock that was ahead, and counts as due.
 	Due(ctx context.Context, now, horizon time.Time, limit int) ([]Change, error)
-	// Save writes step, to, attempts, tried, due, error and done time of each change.
+	// Save writes step, to, attempts, tried, due, error and done time of each change, all or none: ErrMoved if one of
+	// them is under another concentrator by now.
 	Save(ctx context.Context, changes []Change) error
 	// Orphans returns, for keys with a version that was sent and no open change, what a change of it would be: from the
 	// version in force to the newest that was sent. At most limit.
@@ -140,6 +141,10 @@ type Hand interface {
 	// Entry is the role of the key that the IS enters the meter with: CC_IS where it has one, else CC_LAN.
 	Entry(ctx context.Context, meter dlms.SystemTitle) (role.Role, error)
 }
+
+// ErrMoved is returned by a Store for a change whose meter was moved to another concentrator since the change was read:
+// how it stands now is in its row, and whoever works there takes it up.
+var ErrMoved = errors.New("rotation: the meter was moved to another concentrator")
 
 // ErrRefused is returned by a Hand when the meter did not accept the key: a hint that it is not in force, for
 // whoever sits on the line can say the same.

@@ -12,6 +12,7 @@ import (
 
 	"github.com/meterseal/meterseal/dlms"
 	"github.com/meterseal/meterseal/internal/central/lease"
+	"github.com/meterseal/meterseal/internal/central/vault"
 	"github.com/meterseal/meterseal/internal/defence"
 	"github.com/meterseal/meterseal/internal/role"
 )
@@ -210,7 +211,16 @@ func (r *Reconciler) together(ctx context.Context, d dlms.SystemTitle, cs []*Cha
 			continue
 		}
 		failed = append(failed, c)
-		if err := r.postpone(ctx, c, err); err != nil {
+		if errors.Is(err, vault.ErrState) { // given up already, as the key journal knows and a lost commit does not
+			c.Step, c.To = StepWanted, 0
+		}
+		if !errors.Is(err, ErrMoved) { // then its row is another's to write
+			err = r.postpone(ctx, c, err)
+		}
+		switch {
+		case errors.Is(err, ErrMoved):
+			r.cfg.Log.Info("a meter was moved in the middle of a key change", "key_ref", c.to().String())
+		case err != nil:
 			r.cfg.Log.Error("a key change could not be postponed", "key_ref", c.to().String(), "error", err)
 		}
 	}
@@ -298,7 +308,24 @@ func (r *Reconciler) each(ctx context.Context, cs []*Change, f func(*Change)) er
 	// A pass that is told to stop has still done what it did: write it down.
 	saveCtx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second)
 	defer cancel()
-	if err := r.save(saveCtx, cs); err != nil {
+	return r.settle(saveCtx, cs)
+}
+
+// settle saves what became of changes and tells of those that are done. A meter that was moved in the meantime takes none
+// of the others with it: what it has shown is in the vault, and is found again under its new concentrator.
+func (r *Reconciler) settle(ctx context.Context, cs []*Change) error {
+	err := r.save(ctx, cs)
+	if errors.Is(err, ErrMoved) && len(cs) > 1 {
+		err = nil
+		for _, c := range cs {
+			err = errors.Join(err, r.settle(ctx, []*Change{c}))
+		}
+		return err
+	}
+	if errors.Is(err, ErrMoved) {
+		return nil
+	}
+	if err != nil {
 		return err
 	}
 	for _, c := range cs {

@@ -26,7 +26,8 @@ var _ rotation.Store = Changes{}
 const changeColumns = `id, meter, concentrator, role, from_version, to_version, step, reason, attempts, tried,
 	due_at, last_error, created_at, done_at`
 
-// Ask inserts a change for each key that has no open one.
+// Ask inserts a change for each key that has no open one. Its concentrator is the one that the meter is under by now,
+// whatever the caller has read before; a meter under none is passed over.
 func (c Changes) Ask(ctx context.Context, changes []rotation.Change) (n int, err error) {
 	err = c.s.Update(ctx, func(ctx context.Context) error {
 		inserted, err := c.ask(ctx, changes)
@@ -39,11 +40,12 @@ func (c Changes) Ask(ctx context.Context, changes []rotation.Change) (n int, err
 func (c Changes) ask(ctx context.Context, changes []rotation.Change) (int64, error) {
 	n, err := c.s.execEach(ctx, `INSERT INTO changes (meter, concentrator, role, role_order, from_version, to_version,
 		step, reason, attempts, tried, due_at, last_error, created_at, done_at)
-		VALUES (?, ?, ?, ?, ?, ?, ?, ?, 0, 0, ?, '', ?, 0) ON CONFLICT DO NOTHING`,
+		SELECT title, concentrator, ?2, ?3, ?4, ?5, ?6, ?7, 0, 0, ?8, '', ?9, 0 FROM meters
+		WHERE title = ?1 AND concentrator IS NOT NULL ON CONFLICT DO NOTHING`,
 		len(changes), func(i int) []any {
 			ch := changes[i]
 			return []any{
-				ch.Meter[:], ch.Concentrator[:], int(ch.Role), slices.Index(role.Associations(), ch.Role), ch.From, ch.To,
+				ch.Meter[:], int(ch.Role), slices.Index(role.Associations(), ch.Role), ch.From, ch.To,
 				string(ch.Step), ch.Reason, micros(ch.DueAt), micros(ch.CreatedAt),
 			}
 		})
@@ -67,17 +69,22 @@ func (c Changes) Due(ctx context.Context, now, horizon time.Time, limit int) ([]
 		micros(now.Add(lease.Horizon)), c.s.nodeName(), limit)
 }
 
-// Save writes how far each change has come.
+// Save writes how far each change has come, all or none. A change whose meter was moved since it was read is
+// rotation.ErrMoved: what was done for it was done under another concentrator, and the row may say otherwise by now.
 func (c Changes) Save(ctx context.Context, changes []rotation.Change) error {
 	return c.s.Update(ctx, func(ctx context.Context) error {
-		return c.s.insertEach(ctx, `UPDATE changes SET from_version = ?, to_version = ?, step = ?, attempts = ?, tried = ?,
-			due_at = ?, last_error = ?, done_at = ? WHERE id = ?`, len(changes), func(i int) []any {
+		n, err := c.s.execEach(ctx, `UPDATE changes SET from_version = ?, to_version = ?, step = ?, attempts = ?, tried = ?,
+			due_at = ?, last_error = ?, done_at = ? WHERE id = ? AND concentrator = ?`, len(changes), func(i int) []any {
 			ch := changes[i]
 			return []any{
 				ch.From, ch.To, string(ch.Step), ch.Attempts, ch.Tried, micros(ch.DueAt), text(ch.LastError),
-				micros(ch.DoneAt), ch.ID,
+				micros(ch.DoneAt), ch.ID, ch.Concentrator[:],
 			}
 		})
+		if err == nil && n != int64(len(changes)) {
+			err = fmt.Errorf("%d of %d key changes: %w", int64(len(changes))-n, len(changes), rotation.ErrMoved)
+		}
+		return err
 	})
 }
 

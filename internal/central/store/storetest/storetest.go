@@ -40,6 +40,8 @@ func Run(t *testing.T, fresh Pair) {
 		"ManyRowsAtOnceAreAllThereOrNone":                   manyRows,
 		"KeyStatesOfUnknownVersionsAreRefused":              unknownStates,
 		"AMeterThatMovesIsUnderItsNewConcentrator":          assign,
+		"AMoveIsNotedUntilItsKeyIsNobodyElses":              moves,
+		"OpenChangesFollowAMeterThatIsMoved":                movedChanges,
 		"GrantsGoFromLiveToEndedToClosedAndNeverBack":       grants,
 		"ReadingsAreNeverReplaced":                          readings,
 		"ABootCounterRises":                                 epochs,
