@@ -44,6 +44,7 @@ type IS struct {
 	store      *store.Store // as this node
 	leases     *lease.Manager
 	audit      *audit.Log
+	root       *vault.Root
 	vault      *vault.Software
 	fleet      *fleet.Fleet
 	collector  *collect.Collector
@@ -94,19 +95,25 @@ func (is *IS) openVault(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	is.auditKey = root.Signer().PublicKey()
+	is.root, is.auditKey = root, root.Signer().PublicKey()
 	is.audit = audit.New(is.store, audit.Options{
 		Signer: root.Signer(), Now: is.deps.Now, Log: is.deps.Log, Turn: is.leases.Standing(lease.Audit()).Turn,
 	})
-	is.fleet = fleet.New(is.store, is.audit, is.deps.Now, is.deps.Rand)
+	is.vault, err = vault.Open(ctx, is.cfg.Data, root, is.store, is.audit, vault.Options{
+		Journal: is.cfg.Journal, Node: is.own.String(), Alone: is.cfg.Store == "" && is.deps.Store == nil, Now: is.deps.Now,
+		Rand: is.deps.Rand, Log: is.deps.Log, WrapAEAD: is.deps.WrapAEAD, Crash: is.deps.Crash, Without: is.deps.Without,
+	})
+	if err != nil {
+		return err
+	}
+	if err := is.vault.CheckTitle(is.own); err != nil {
+		return err
+	}
+	is.fleet = fleet.New(fleet.Journalled(is.store, is.vault, is.deps.Now), is.audit, is.deps.Now, is.deps.Rand)
 	if err := is.fleet.RegisterNode(ctx, actorIS, is.own); err != nil {
 		return fmt.Errorf("system title of this node: %w", err)
 	}
-	is.vault, err = vault.Open(ctx, is.cfg.Data, root, is.store, is.audit, vault.Options{
-		Journal: is.cfg.Journal, Now: is.deps.Now, Rand: is.deps.Rand, Log: is.deps.Log, WrapAEAD: is.deps.WrapAEAD,
-		Crash: is.deps.Crash, Without: is.deps.Without,
-	})
-	return err
+	return nil
 }
 
 // openStore opens the database and takes this node's name in it: from here on no earlier process of the same system title

@@ -60,6 +60,7 @@ var importRules = []rule{
 	{from: "internal/central/lease", may: []string{"dlms"}},
 	{from: "internal/central/vault", may: []string{"dlms", "dlms/apdu", "dlms/key", "dlms/security", "internal/central/audit", "internal/clock", "internal/defence", "internal/role", "internal/enrol", "internal/shipment"}},
 	{from: "internal/central/fleet", may: []string{"dlms", "dlms/key", "internal/central/audit", "internal/clock", "internal/role", "internal/enrol", "internal/shipment"}},
+	{from: "internal/central/backup", may: []string{"dlms", "internal/central/audit", "internal/central/fleet", "internal/central/store", "internal/central/vault", "internal/role"}},
 	{from: "internal/central/collect/dayblock", may: []string{"dlms"}},
 	{from: "internal/central/collect", may: []string{"dlms", "internal/central/collect/dayblock", "internal/central/audit", "internal/central/fleet", "internal/clock", "internal/role", "internal/bus"}},
 	{from: "internal/central/rotation", may: []string{"dlms", "dlms/apdu", "dlms/client", "dlms/key", "dlms/link", "dlms/security", "internal/central/vault", "internal/central/fleet", "internal/central/audit", "internal/central/lease", "internal/clock", "internal/defence", "internal/role", "internal/bus"}},

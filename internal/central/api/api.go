@@ -60,6 +60,20 @@ type Backend interface {
 	Keys(ctx context.Context, meter dlms.SystemTitle) ([]Key, error)
 	// ExportAudit writes the audit log for the offline verifier.
 	ExportAudit(ctx context.Context, w io.Writer) error
+	// Backup makes a backup in a new directory, an absolute path on the machine of the IS.
+	Backup(ctx context.Context, dir string) (Backup, error)
+}
+
+// Backup says what a backup holds.
+type Backup struct {
+	Dir    string    `json:"dir"`
+	Vault  string    `json:"vault"`
+	MadeAt time.Time `json:"made_at"`
+	Meters int       `json:"meters"`
+	Keys   int       `json:"keys"`
+	Bytes  int64     `json:"bytes"`
+	// Root says whether the vault's sealed root is in it; one in clear is not.
+	Root bool `json:"root"`
 }
 
 // Status counts what the IS knows.

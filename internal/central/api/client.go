@@ -215,3 +215,8 @@ func (c *Client) ExportAudit(ctx context.Context, w io.Writer) error {
 	_, err = io.Copy(w, body)
 	return errors.Join(err, body.Close())
 }
+
+// Backup implements Backend.
+func (c *Client) Backup(ctx context.Context, dir string) (Backup, error) {
+	return ask[Backup](ctx, c, "/v1/backup", named{Name: dir})
+}

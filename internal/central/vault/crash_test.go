@@ -6,8 +6,10 @@ import (
 	"crypto/rand"
 	"errors"
 	"testing"
+	"time"
 
 	"github.com/meterseal/meterseal/dlms"
+	"github.com/meterseal/meterseal/internal/central/fleet"
 	"github.com/meterseal/meterseal/internal/central/store"
 	"github.com/meterseal/meterseal/internal/central/vault"
 	"github.com/meterseal/meterseal/internal/enrol"
@@ -63,6 +65,8 @@ func (w *world) crashWith(n int) {
 	w.ok(err)
 	w.vault, err = vault.Open(w.t.Context(), w.dir, root, &crashing{w.store, n}, w.log, vault.Options{Journal: w.journal, Block: 4})
 	w.ok(err)
+	clock := func() time.Time { return w.now }
+	w.fleet = fleet.New(fleet.Journalled(w.store, w.vault, clock), w.log, clock, rand.Reader)
 }
 
 // TestLaw5ACrashAtAnyWriteLosesNoMeter lets the power fail at every write of an import, an enrolment and a key

@@ -35,6 +35,8 @@ const maxJournalLine = 16 << 20
 type journalHead struct {
 	Schema string `json:"schema"`
 	Vault  string `json:"vault"`
+	// Node is whose journal it is: each node of a central system has its own. Empty in one from before there were nodes.
+	Node string `json:"node,omitempty"`
 }
 
 type journalLine struct {
@@ -45,7 +47,9 @@ type journalLine struct {
 // journal is the second durable target of the vault. It is append-only and synced before Append returns.
 type journal struct {
 	vault string
+	node  string // as its head says, or who begins it
 	path  string
+	fixed bool // opened to be read: nothing in it is changed
 
 	mu   sync.Mutex
 	file *os.File
@@ -56,8 +60,8 @@ type journal struct {
 
 // openJournal opens the journal of a vault, or begins it where create says so, and verifies all of it. A torn last
 // line is set aside in a file of its own; nothing else is ever removed.
-func openJournal(path, vault string, create bool) (*journal, error) {
-	j := &journal{vault: vault, path: path}
+func openJournal(path, vault, node string, create bool) (*journal, error) {
+	j := &journal{vault: vault, node: node, path: path}
 	f, err := os.OpenFile(path, os.O_RDWR, 0o600)
 	if errors.Is(err, os.ErrNotExist) && create {
 		return j, j.begin()
@@ -66,6 +70,20 @@ func openJournal(path, vault string, create bool) (*journal, error) {
 		return nil, fmt.Errorf("key journal: %w", err)
 	}
 	j.file = f
+	if err := j.verify(); err != nil {
+		return nil, errors.Join(fmt.Errorf("%w: %s", err, path), f.Close())
+	}
+	return j, nil
+}
+
+// readJournal opens the journal of a vault to be read, and verifies all of it. Another process may append to it: what is
+// behind the end that it had does not count.
+func readJournal(path, vault string) (*journal, error) {
+	f, err := os.Open(filepath.Clean(path))
+	if err != nil {
+		return nil, fmt.Errorf("key journal: %w", err)
+	}
+	j := &journal{vault: vault, path: path, file: f, fixed: true}
 	if err := j.verify(); err != nil {
 		return nil, errors.Join(fmt.Errorf("%w: %s", err, path), f.Close())
 	}
@@ -81,7 +99,7 @@ func (j *journal) begin() error {
 		return fmt.Errorf("key journal: %w", err)
 	}
 	j.file = f
-	head, err := json.Marshal(journalHead{Schema: journalSchema, Vault: j.vault})
+	head, err := json.Marshal(journalHead{Schema: journalSchema, Vault: j.vault, Node: j.node})
 	if err != nil {
 		return errors.Join(err, f.Close())
 	}
@@ -185,7 +203,10 @@ func (j *journal) verify() error {
 		}
 	}
 	j.size, j.hash = s.end, s.hash
-	if len(s.torn) > 0 {
+	if j.fixed {
+		j.node = s.node
+	}
+	if len(s.torn) > 0 && !j.fixed {
 		return j.setAside(s.torn)
 	}
 	return nil
@@ -230,6 +251,7 @@ type journalScanner struct {
 	end  int64
 	hash [sha256.Size]byte
 	torn []byte
+	node string
 }
 
 func (s *journalScanner) after(p Position) (batches [][]record, err error) {
@@ -275,7 +297,7 @@ func (s *journalScanner) head(vault string) error {
 	if h.Vault != vault {
 		return fmt.Errorf("%w: of vault %s, this is vault %s", ErrJournalForeign, h.Vault, vault)
 	}
-	s.hash = sha256.Sum256(line)
+	s.hash, s.node = sha256.Sum256(line), h.Node
 	return nil
 }
 

@@ -2,7 +2,9 @@ package vault
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
+	"time"
 
 	"github.com/meterseal/meterseal/internal/central/audit"
 	"github.com/meterseal/meterseal/internal/defence"
@@ -15,6 +17,12 @@ type record struct {
 	Key     *KeyRow      `json:"key,omitempty"`
 	State   *StateChange `json:"state,omitempty"`
 	Counter *CounterRow  `json:"counter,omitempty"`
+	// Fact is a change of the fleet, which the vault keeps and does not read.
+	Fact json.RawMessage `json:"fact,omitempty"`
+	// Space is the nonce space that the vault was opened in without the journal before this one.
+	Space *Space `json:"space,omitempty"`
+	// At is when a fact was noted.
+	At time.Time `json:"at,omitzero"`
 }
 
 // change collects what one step changes, for the journal and for the store.
@@ -68,6 +76,17 @@ func (v *Software) save(ctx context.Context, c *change) error {
 		return err
 	}
 	return v.audit.Append(ctx, c.audit...)
+}
+
+// Note keeps a change of the fleet in the key journal: it is there, synced, before the caller's Update is committed.
+func (v *Software) Note(ctx context.Context, fact []byte) error {
+	if v.without.Off(defence.Journal) {
+		return nil
+	}
+	if err := v.catchUp(ctx); err != nil {
+		return err
+	}
+	return v.store.BeforeCommit(ctx, v.journal, []record{{Fact: fact, At: v.time()}}, v.writeJournal)
 }
 
 // writeJournal appends the records of all the steps that are about to be committed together. None of them has let anything

@@ -2,6 +2,7 @@ package vault
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"slices"
@@ -35,55 +36,78 @@ func (v *Software) catchUp(ctx context.Context) error {
 	if err != nil || (len(batches) == 0 && ok) {
 		return err
 	}
-	left := leftTheHouse(batches)
-	for _, batch := range batches {
-		if err := v.replay(ctx, batch, left); err != nil {
-			return fmt.Errorf("take over the key journal: %w", err)
-		}
+	if err := v.replay(ctx, batches); err != nil {
+		return fmt.Errorf("take over the key journal: %w", err)
 	}
-	if len(batches) > 0 {
-		v.log.Warn("the key journal was ahead of the store and has been taken over", "batches", len(batches))
-		entry := audit.Entry{
-			Actor: "system:vault", Action: ActionReplayed, Phase: audit.Done,
-			Detail: map[string]string{"batches": fmt.Sprint(len(batches))},
-		}
-		if err := v.audit.Append(ctx, entry); err != nil {
-			return err
-		}
+	if err := v.tellReplayed(ctx, len(batches)); err != nil {
+		return err
 	}
 	return v.store.SetJournalPosition(ctx, v.journal.Position())
 }
 
-// replay applies a batch, but for what is there already.
-func (v *Software) replay(ctx context.Context, batch []record, left map[role.KeyRef]bool) error {
-	var c change
-	for _, r := range batch {
-		switch {
-		case r.Meter != nil:
-			c.meters = append(c.meters, *r.Meter)
-		case r.Device != nil:
-			c.devices = append(c.devices, *r.Device)
-		case r.Key != nil:
-			c.keys = append(c.keys, *r.Key)
-		case r.State != nil:
-			c.states = append(c.states, *r.State)
-		case r.Counter != nil:
-			c.counters = append(c.counters, *r.Counter)
-		default:
-			return fmt.Errorf("%w: a record of an unknown kind; it was written by a newer program", ErrJournal)
+func (v *Software) tellReplayed(ctx context.Context, batches int) error {
+	if batches == 0 {
+		return nil
+	}
+	v.log.Warn("the key journal was ahead of the store and has been taken over", "batches", batches)
+	return v.audit.Append(ctx, audit.Entry{
+		Actor: "system:vault", Action: ActionReplayed, Phase: audit.Done,
+		Detail: map[string]string{"batches": fmt.Sprint(batches)},
+	})
+}
+
+// replaying is what batches of a journal come to, less what the store has already.
+type replaying struct {
+	change
+	facts  []json.RawMessage
+	spaces []Space
+
+	kinds  map[dlms.SystemTitle]string
+	rows   map[role.KeyRef]KeyRow // that the store has
+	chosen map[role.KeyRef]KeyRow // that the store gets
+	// left are the versions that may have reached a meter, by the key that each of them was.
+	left map[role.KeyRef]map[Fingerprint]bool
+	// ahead are states of versions that are not there yet: another node made them, and they are in its journal.
+	ahead []StateChange
+}
+
+// replay applies batches, but for what is there already. What goes on from what is in another node's journal alone waits
+// for that one.
+func (v *Software) replay(ctx context.Context, batches [][]record) error {
+	r := &replaying{chosen: map[role.KeyRef]KeyRow{}, left: map[role.KeyRef]map[Fingerprint]bool{}}
+	for _, batch := range batches {
+		for _, rec := range batch {
+			if err := r.add(rec); err != nil {
+				return err
+			}
 		}
 	}
-	ahead, err := v.dropKnown(ctx, &c, left)
-	if err != nil {
+	if err := r.look(ctx, v.store); err != nil {
 		return err
 	}
-	if err := v.store.AddStatesAhead(ctx, ahead); err != nil {
+	r.pruneNew()
+	if err := r.pruneKeys(); err != nil {
 		return err
 	}
-	if err := v.apply(ctx, &c); err != nil {
+	r.pruneStates()
+	if err := v.store.AddStatesAhead(ctx, r.ahead); err != nil {
 		return err
 	}
-	return v.overtake(ctx, c.keys)
+	if err := v.apply(ctx, &r.change); err != nil {
+		return err
+	}
+	if err := v.overtake(ctx, r.keys); err != nil {
+		return err
+	}
+	if err := v.replayFacts(ctx, r.facts); err != nil {
+		return err
+	}
+	for _, s := range r.spaces {
+		if err := v.replaySpace(ctx, s); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // overtake brings versions that have just come to where another node's journal, which was there before, had them.
@@ -111,66 +135,180 @@ func (v *Software) overtake(ctx context.Context, keys []KeyRow) error {
 	return nil
 }
 
-// leftTheHouse returns the versions that the batches themselves say may have reached a meter: they were marked sent, or
-// more. A version is marked before it is carried to one.
-func leftTheHouse(batches [][]record) map[role.KeyRef]bool {
-	left := map[role.KeyRef]bool{}
-	for _, batch := range batches {
-		for _, r := range batch {
-			if r.State != nil && r.State.State != Pending {
-				left[r.State.Ref] = true
-			}
+// ErrFact is what a store returns for a fact of the fleet that goes on from what it does not have.
+var ErrFact = errors.New("a fact of the fleet in the key journal does not fit the store")
+
+// stateFacts is where facts wait for those that they go on from.
+const stateFacts = "facts-ahead"
+
+// replayFacts applies facts of the fleet, those that were waiting first. One that goes on from what another node's journal
+// has waits for it.
+func (v *Software) replayFacts(ctx context.Context, facts []json.RawMessage) error {
+	waiting, err := readState[[]json.RawMessage](ctx, v.store, stateFacts)
+	if err != nil {
+		return err
+	}
+	if waiting != nil {
+		facts = append(*waiting, facts...)
+	}
+	var ahead []json.RawMessage
+	for _, f := range facts {
+		switch err := v.store.ReplayFact(ctx, f); {
+		case errors.Is(err, ErrFact):
+			ahead = append(ahead, f)
+		case err != nil:
+			return err
 		}
 	}
-	return left
+	if len(ahead) == 0 && waiting == nil {
+		return nil
+	}
+	if len(ahead) == 0 {
+		return v.store.SetVaultState(ctx, stateFacts, nil)
+	}
+	return writeState(ctx, v.store, stateFacts, ahead)
 }
 
-// dropKnown leaves out what the store has already, and what another node has overtaken. It returns the states of versions
-// that are not there yet: another node made them, and they are in its journal.
-func (v *Software) dropKnown(ctx context.Context, c *change, left map[role.KeyRef]bool) (ahead []StateChange, err error) {
+func (r *replaying) add(rec record) error {
+	switch {
+	case rec.Meter != nil:
+		r.meters = append(r.meters, *rec.Meter)
+	case rec.Device != nil:
+		r.devices = append(r.devices, *rec.Device)
+	case rec.Key != nil:
+		r.addKey(*rec.Key)
+	case rec.State != nil:
+		r.states = append(r.states, *rec.State)
+	case rec.Counter != nil:
+		r.counters = append(r.counters, *rec.Counter)
+	case rec.Fact != nil:
+		r.facts = append(r.facts, rec.Fact)
+	case rec.Space != nil:
+		r.spaces = append(r.spaces, *rec.Space)
+	default:
+		return fmt.Errorf("%w: a record of an unknown kind; it was written by a newer program", ErrJournal)
+	}
+	return nil
+}
+
+// addKey takes a row. One that a journal states once more, because another node had made it, says how it stood then.
+func (r *replaying) addKey(k KeyRow) {
+	r.keys = append(r.keys, k)
+	if k.State != Pending {
+		r.states = append(r.states, StateChange{Ref: k.Ref, State: k.State, At: latest(k), Of: k.Fingerprint})
+	}
+}
+
+// look reads what the store has of all this.
+func (r *replaying) look(ctx context.Context, s Store) (err error) {
 	var titles []dlms.SystemTitle
-	for _, m := range c.meters {
+	for _, m := range r.meters {
 		titles = append(titles, m.Title)
 	}
-	for _, d := range c.devices {
+	for _, d := range r.devices {
 		titles = append(titles, d.Title)
 	}
-	kinds, err := v.store.TitleKinds(ctx, titles)
-	if err != nil {
-		return nil, err
+	refs := map[role.KeyRef]bool{}
+	for _, k := range r.keys {
+		titles = append(titles, k.Ref.Meter)
+		refs[k.Ref] = true
 	}
-	var refs []role.KeyRef
-	for _, k := range c.keys {
-		refs = append(refs, k.Ref)
+	for _, st := range r.states {
+		refs[st.Ref] = true
 	}
-	for _, s := range c.states {
-		refs = append(refs, s.Ref)
+	if r.kinds, err = s.TitleKinds(ctx, titles); err != nil {
+		return err
 	}
-	rows, err := v.store.KeyRows(ctx, refs)
-	if err != nil {
-		return nil, err
+	var list []role.KeyRef
+	for ref := range refs {
+		list = append(list, ref)
 	}
-	fresh := map[role.KeyRef]bool{}
-	for _, k := range c.keys {
-		fresh[k.Ref] = true
-		if row, known := rows[k.Ref]; known && row.Fingerprint != k.Fingerprint && left[k.Ref] {
-			return nil, fmt.Errorf("%w: %s", ErrTwoVersions, k.Ref)
-		}
-	}
-	c.meters = slices.DeleteFunc(c.meters, func(m MeterRow) bool { return kinds[m.Title] == kindMeter })
-	c.devices = slices.DeleteFunc(c.devices, func(d DeviceRow) bool { return kinds[d.Title] == d.Kind })
-	// A known version under another fingerprint is another node's, made when this one had died before its commit: the
-	// version in the journal was used for nothing.
-	c.keys = slices.DeleteFunc(c.keys, func(k KeyRow) bool { _, known := rows[k.Ref]; return known })
-	c.states = slices.DeleteFunc(c.states, func(s StateChange) bool {
-		row, known := rows[s.Ref]
-		if !known && !fresh[s.Ref] {
-			ahead = append(ahead, s)
-			return true
-		}
-		return known && overtaken(row, s)
+	r.rows, err = s.KeyRows(ctx, list)
+	return err
+}
+
+// pruneNew leaves out the meters and devices that are there.
+func (r *replaying) pruneNew() {
+	r.meters = slices.DeleteFunc(r.meters, func(m MeterRow) bool {
+		known := r.kinds[m.Title] == kindMeter
+		r.kinds[m.Title] = kindMeter
+		return known
 	})
-	return ahead, nil
+	r.devices = slices.DeleteFunc(r.devices, func(d DeviceRow) bool { return r.kinds[d.Title] == d.Kind })
+}
+
+// sent notes which versions the journals themselves say may have reached a meter: they were marked sent, or more. A version
+// is marked before it is carried to one. A mark from before marks named the key is of the newest key of that number.
+func (r *replaying) sent() {
+	newest := map[role.KeyRef]Fingerprint{}
+	for _, k := range r.keys {
+		newest[k.Ref] = k.Fingerprint
+	}
+	for i, st := range r.states {
+		of := st.Of
+		if of == (Fingerprint{}) {
+			of = newest[st.Ref]
+			r.states[i].Of = of
+		}
+		if st.State == Pending || of == (Fingerprint{}) {
+			continue
+		}
+		if r.left[st.Ref] == nil {
+			r.left[st.Ref] = map[Fingerprint]bool{}
+		}
+		r.left[st.Ref][of] = true
+	}
+}
+
+// pruneKeys chooses the versions that the store gets. Two keys under one number are those of two nodes, of which one had
+// died before its commit: that one was used for nothing. Unless both left the house.
+func (r *replaying) pruneKeys() error {
+	r.sent()
+	var order []role.KeyRef
+	for _, k := range r.keys {
+		row, known := r.rows[k.Ref]
+		if !known {
+			row, known = r.chosen[k.Ref]
+		}
+		switch {
+		case known && row.Fingerprint == k.Fingerprint:
+		case known && r.left[k.Ref][k.Fingerprint] && (r.left[k.Ref][row.Fingerprint] || r.chosen[k.Ref].Sealed == nil):
+			return fmt.Errorf("%w: %s", ErrTwoVersions, k.Ref)
+		case known && !r.left[k.Ref][k.Fingerprint]:
+		default:
+			if !known {
+				order = append(order, k.Ref)
+			}
+			r.chosen[k.Ref] = k
+		}
+	}
+	r.keys = nil
+	for _, ref := range order {
+		r.keys = append(r.keys, r.chosen[ref])
+	}
+	return nil
+}
+
+// pruneStates leaves out the states of versions that were used for nothing, and what another node has overtaken.
+func (r *replaying) pruneStates() {
+	states := r.states
+	r.states = nil
+	for _, s := range states {
+		row, known := r.rows[s.Ref]
+		k, got := r.chosen[s.Ref]
+		if known {
+			k, got = row, true
+		}
+		switch {
+		case !got:
+			r.ahead = append(r.ahead, s)
+		case s.Of != (Fingerprint{}) && s.Of != k.Fingerprint:
+		case k.State == s.State && !s.At.After(latest(k)): // the row says so itself
+		case known && overtaken(row, s):
+		default:
+			r.states = append(r.states, s)
+		}
+	}
 }
 
 // overtaken reports whether a row has gone further than a state in the journal, since then: by another node, which took

@@ -23,7 +23,7 @@ func counterRecord(ceiling uint32) []record {
 func journalOf(t *testing.T, n uint32) (path string, after []Position) {
 	t.Helper()
 	path = filepath.Join(t.TempDir(), "disk", "key.journal")
-	j, err := openJournal(path, testVault, true)
+	j, err := openJournal(path, testVault, "", true)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -52,7 +52,7 @@ func ceilings(batches [][]record) (out []uint32) {
 
 func TestJournalGivesBackWhatCameAfterAPosition(t *testing.T) {
 	path, after := journalOf(t, 5)
-	j, err := openJournal(path, testVault, false)
+	j, err := openJournal(path, testVault, "", false)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -76,7 +76,7 @@ func TestJournalGivesBackWhatCameAfterAPosition(t *testing.T) {
 
 func TestJournalRefusesAPositionOfAnotherHistory(t *testing.T) {
 	path, after := journalOf(t, 3)
-	j, err := openJournal(path, testVault, false)
+	j, err := openJournal(path, testVault, "", false)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -120,7 +120,7 @@ func TestJournalCutAtEveryByteKeepsTheWholeLinesAndNothingElse(t *testing.T) {
 			if err := os.WriteFile(at, append(whole[:cut:cut], tail...), 0o600); err != nil {
 				t.Fatal(err)
 			}
-			j, err := openJournal(at, testVault, false)
+			j, err := openJournal(at, testVault, "", false)
 			if err != nil {
 				t.Fatalf("cut at %d: %v", cut, err)
 			}
@@ -134,7 +134,7 @@ func TestJournalCutAtEveryByteKeepsTheWholeLinesAndNothingElse(t *testing.T) {
 			if err := j.Close(); err != nil {
 				t.Fatal(err)
 			}
-			again, err := openJournal(at, testVault, false)
+			again, err := openJournal(at, testVault, "", false)
 			if err != nil || again.Position().Bytes != p.Bytes {
 				t.Fatalf("cut at %d: it does not open again: %v", cut, err)
 			}
@@ -167,18 +167,18 @@ func TestJournalRefusesDamageBeforeItsEnd(t *testing.T) {
 		if err := os.WriteFile(at, []byte(text), 0o600); err != nil {
 			t.Fatal(err)
 		}
-		if _, err := openJournal(at, testVault, false); !errors.Is(err, ErrJournal) {
+		if _, err := openJournal(at, testVault, "", false); !errors.Is(err, ErrJournal) {
 			t.Errorf("%s: want ErrJournal, got %v", name, err)
 		}
 	}
-	if _, err := openJournal(path, "another", false); !errors.Is(err, ErrJournalForeign) {
+	if _, err := openJournal(path, "another", "", false); !errors.Is(err, ErrJournalForeign) {
 		t.Errorf("another vault: want ErrJournalForeign, got %v", err)
 	}
 }
 
 func TestJournalRefusesEverythingAfterAFailedAppend(t *testing.T) {
 	path, after := journalOf(t, 1)
-	j, err := openJournal(path, testVault, false)
+	j, err := openJournal(path, testVault, "", false)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -190,7 +190,7 @@ func TestJournalRefusesEverythingAfterAFailedAppend(t *testing.T) {
 			t.Fatal("an append without a disk succeeded")
 		}
 	}
-	again, err := openJournal(path, testVault, false)
+	again, err := openJournal(path, testVault, "", false)
 	if err != nil || again.Position().Bytes != after[1].Bytes {
 		t.Fatalf("got %v, %v", again.Position(), err)
 	}

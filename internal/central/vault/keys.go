@@ -83,7 +83,11 @@ func (v *Software) generate(by audit.Actor, t Target, versions []KeyRow, c *chan
 	if err != nil {
 		return KeyInfo{}, fmt.Errorf("vault: generate %s: %w", t, err)
 	}
-	row, err := v.root.sealRow(role.KeyRef{Meter: t.Meter, Role: t.Role, Version: newest.Ref.Version + 1}, newest.Suite, k)
+	version := newest.Ref.Version + 1
+	if v.space != nil {
+		version = max(version, v.space.FirstVersion)
+	}
+	row, err := v.root.sealRow(role.KeyRef{Meter: t.Meter, Role: t.Role, Version: version}, newest.Suite, k)
 	if err != nil {
 		return KeyInfo{}, err
 	}

@@ -15,6 +15,10 @@ import (
 // 2^24, so a device that has lost its counter may have the key sealed anew 15 times between two associations.
 const handoutSpan = 1 << 20
 
+// ErrCountersLost is returned for a version of which somebody may hold counters that the vault has forgotten, with a key
+// journal that is lost. It takes a new version.
+var ErrCountersLost = errors.New("vault: the counters handed out with this version were lost with the key journal; change the key")
+
 // ErrGrant is returned for a grant that is not live.
 var ErrGrant = errors.New("vault: no live grant")
 
@@ -135,8 +139,15 @@ func (v *Software) reserve(ctx context.Context, d DeviceRow, grant string, items
 	if err != nil {
 		return err
 	}
+	lost, err := v.countersLost(ctx, refs)
+	if err != nil {
+		return err
+	}
 	for i := range items {
 		it := &items[i]
+		if it.err == nil && lost[it.ref] {
+			it.err = fmt.Errorf("%w: %s for %s", ErrCountersLost, it.ref, d.Title)
+		}
 		if it.err != nil {
 			continue
 		}
@@ -153,6 +164,14 @@ func (v *Software) reserve(ctx context.Context, d DeviceRow, grant string, items
 		c.counters = append(c.counters, CounterRow{Ref: it.ref, Title: d.Title, Ceiling: uint32(last)})
 	}
 	return nil
+}
+
+// countersLost tells of which versions nobody knows any more which counters were handed out with them.
+func (v *Software) countersLost(ctx context.Context, refs []role.KeyRef) (map[role.KeyRef]bool, error) {
+	if v.space == nil {
+		return nil, nil
+	}
+	return v.store.CountersLost(ctx, refs)
 }
 
 // SealGrant implements Vault.

@@ -48,6 +48,11 @@ type Options struct {
 	// Journal is the path of the key journal, best on another disk than the store; key.journal in the vault's
 	// directory by default.
 	Journal string
+	// Node names whose journal it is, in a journal that is begun: the system title of this node.
+	Node string
+	// Alone says that no other process shares the store: then a store that knows of a journal does not do without it
+	// because the node got another name.
+	Alone bool
 	// Block is how many counters are reserved at a time for one key, 64 by default.
 	Block uint32
 	// Now is the clock, time.Now by default.
@@ -82,6 +87,7 @@ type Software struct {
 	wrapAEAD func(cipher.AEAD, key.Fingerprint) cipher.AEAD
 	crash    func(point string) error
 	without  defence.Set
+	space    *Space // nil: the vault was never opened without its journal
 
 	mu   sync.Mutex
 	uses map[useKey]*handle // one per key version and own title, for the life of the process
@@ -116,18 +122,21 @@ func Open(ctx context.Context, dir string, root *Root, store Store, log *audit.L
 	if o.Journal == "" {
 		o.Journal = filepath.Join(dir, JournalName)
 	}
-	if err := v.openJournal(ctx, o.Journal); err != nil {
+	if err := v.checkOpen(ctx); err != nil {
 		return nil, fmt.Errorf("open vault: %w", err)
 	}
-	if err := v.store.Durable(ctx, v.catchUp); err != nil {
+	if err := v.openJournal(ctx, o); err != nil {
+		return nil, fmt.Errorf("open vault: %w", err)
+	}
+	if err := v.store.Durable(ctx, v.begin); err != nil {
 		return nil, errors.Join(fmt.Errorf("open vault: %w", err), v.journal.Close())
 	}
 	return v, nil
 }
 
-// openJournal begins a journal for a store that has never had one, and for no other: without its journal a restored
-// store could hand out counters and versions for a second time.
-func (v *Software) openJournal(ctx context.Context, path string) error {
+// openJournal begins a journal for a store that has never had one, or for a node that is new to it, and for no other:
+// without its journal a restored store could hand out counters and versions for a second time.
+func (v *Software) openJournal(ctx context.Context, o Options) error {
 	p, known, err := v.store.JournalPosition(ctx)
 	if err != nil {
 		return err
@@ -135,11 +144,39 @@ func (v *Software) openJournal(ctx context.Context, path string) error {
 	if known && p.Vault != v.root.id {
 		return fmt.Errorf("%w: the store belongs to vault %s, this root is of vault %s", ErrRoot, p.Vault, v.root.id)
 	}
-	v.journal, err = openJournal(path, v.root.id, !known)
-	if known && errors.Is(err, os.ErrNotExist) {
-		return fmt.Errorf("%w: want it at %s; bring it back before this store is used", ErrNoJournal, path)
+	create := !known
+	if create && o.Alone {
+		if create, err = v.newHere(ctx, o.Node); err != nil {
+			return err
+		}
+	}
+	v.journal, err = openJournal(o.Journal, v.root.id, o.Node, create)
+	if !create && errors.Is(err, os.ErrNotExist) {
+		return fmt.Errorf("%w: want it at %s; bring it back before this store is used", ErrNoJournal, o.Journal)
 	}
 	return err
+}
+
+// begin takes over what the journal has. A journal that is begun in a new nonce space tells so first.
+func (v *Software) begin(ctx context.Context) error {
+	_, known, err := v.store.JournalPosition(ctx)
+	if err != nil {
+		return err
+	}
+	if err := v.catchUp(ctx); err != nil || known || v.space == nil || v.without.Off(defence.Journal) {
+		return err
+	}
+	return v.store.BeforeCommit(ctx, v.journal, []record{{Space: v.space}}, v.writeJournal)
+}
+
+// newHere reports whether the only node of a store may begin a journal: where there never was one, or where the vault was
+// opened anew for it.
+func (v *Software) newHere(ctx context.Context, node string) (bool, error) {
+	places, err := v.store.JournalPlaces(ctx)
+	if err != nil || len(places) == 0 {
+		return err == nil, err
+	}
+	return v.space != nil && v.space.Title.String() == node, nil
 }
 
 // Close closes the key journal. Handles that are still out reserve nothing more.

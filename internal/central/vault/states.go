@@ -73,7 +73,7 @@ type marks struct {
 }
 
 func (m *marks) to(row KeyRow, s State, action audit.Action) {
-	m.c.states = append(m.c.states, StateChange{Ref: row.Ref, State: s, At: m.v.time()})
+	m.c.states = append(m.c.states, StateChange{Ref: row.Ref, State: s, At: m.v.time(), Of: row.Fingerprint})
 	m.c.audit = append(m.c.audit, audit.Entry{
 		Actor: m.by, Action: action, Phase: audit.Done, Subject: row.subject(), Outcome: m.why,
 		Detail: map[string]string{"from": string(row.State)},

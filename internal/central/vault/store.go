@@ -78,6 +78,9 @@ type StateChange struct {
 	Ref   role.KeyRef
 	State State
 	At    time.Time
+	// Of is the key that the version was, for the journal: another node may have made another one under the same number,
+	// of which it let nothing out.
+	Of Fingerprint
 }
 
 // CounterRow is what one title may have spent under one key version.
@@ -173,4 +176,21 @@ type Store interface {
 	// JournalPosition returns ok false in a store that has never seen a journal.
 	JournalPosition(ctx context.Context) (p Position, ok bool, err error)
 	SetJournalPosition(ctx context.Context, p Position) error
+	// JournalPlaces returns how far the journal of each node was taken over; SetJournalPlace writes one.
+	JournalPlaces(ctx context.Context) (map[string]Position, error)
+	SetJournalPlace(ctx context.Context, node string, p Position) error
+
+	// VaultState returns what was kept under a name, nil for nothing; nil forgets it.
+	VaultState(ctx context.Context, name string) ([]byte, error)
+	SetVaultState(ctx context.Context, name string, value []byte) error
+	// NodeTitles lists the system titles of the nodes; AddNode takes one.
+	NodeTitles(ctx context.Context) ([]dlms.SystemTitle, error)
+	AddNode(ctx context.Context, title dlms.SystemTitle, at time.Time) error
+	// AbandonPending gives every pending version up and counts them.
+	AbandonPending(ctx context.Context, at time.Time) (int, error)
+	// LoseCounters notes that nobody knows which counters were handed out with these versions; nil means all there are.
+	LoseCounters(ctx context.Context, refs []role.KeyRef) error
+	CountersLost(ctx context.Context, refs []role.KeyRef) (map[role.KeyRef]bool, error)
+	// ReplayFact applies a change of the fleet that the journal has, unless it is there already.
+	ReplayFact(ctx context.Context, fact []byte) error
 }

@@ -102,6 +102,9 @@ func usable(row KeyRow) error {
 }
 
 func (v *Software) checkNode(ctx context.Context, own dlms.SystemTitle) error {
+	if err := v.CheckTitle(own); err != nil {
+		return err
+	}
 	kinds, err := v.store.TitleKinds(ctx, []dlms.SystemTitle{own})
 	if err != nil {
 		return err

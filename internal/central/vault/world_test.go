@@ -3,6 +3,7 @@ package vault_test
 import (
 	"bytes"
 	"crypto/rand"
+	"errors"
 	"path/filepath"
 	"testing"
 	"time"
@@ -77,13 +78,13 @@ func (w *world) tryStart() error {
 	}
 	clock := func() time.Time { return w.now }
 	w.log = audit.New(w.store, audit.Options{Signer: root.Signer(), Now: clock})
-	w.fleet = fleet.New(w.store, w.log, clock, rand.Reader)
 	w.vault, err = vault.Open(w.t.Context(), w.dir, root, w.store, w.log, vault.Options{Journal: w.journal, Now: clock})
 	if err != nil {
 		w.vault = nil
-		_ = w.store.Close()
+		return errors.Join(err, w.store.Close())
 	}
-	return err
+	w.fleet = fleet.New(fleet.Journalled(w.store, w.vault, clock), w.log, clock, rand.Reader)
+	return nil
 }
 
 // stop ends everything without a farewell: nothing is written at the end that a crash would not have written.

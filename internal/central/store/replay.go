@@ -1,0 +1,111 @@
+package store
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+
+	"github.com/meterseal/meterseal/dlms"
+	"github.com/meterseal/meterseal/internal/central/fleet"
+	"github.com/meterseal/meterseal/internal/central/vault"
+)
+
+// ReplayFact implements vault.Store: it applies what the key journal has of the fleet, unless it is there already, or what
+// another node has done since.
+func (s *Store) ReplayFact(ctx context.Context, b []byte) error {
+	var f fleet.Fact
+	if err := json.Unmarshal(b, &f); err != nil {
+		return fmt.Errorf("%w: %w", vault.ErrFact, err)
+	}
+	switch {
+	case f.Node != nil:
+		return s.replayNode(ctx, *f.Node)
+	case f.Revoked != nil:
+		return s.replayRevoked(ctx, *f.Revoked)
+	case f.Placed != nil:
+		return s.replayPlace(ctx, *f.Placed)
+	case f.Granted != nil:
+		return s.replayGrant(ctx, *f.Granted)
+	case f.Ended != nil:
+		return s.replayEnd(ctx, *f.Ended)
+	}
+	return fmt.Errorf("%w: of an unknown kind; it was written by a newer program", vault.ErrFact)
+}
+
+func (s *Store) replayNode(ctx context.Context, n fleet.NodeFact) error {
+	kinds, err := s.TitleKinds(ctx, []dlms.SystemTitle{n.Title})
+	if err != nil {
+		return err
+	}
+	switch kind, taken := kinds[n.Title]; {
+	case !taken:
+		return s.AddNode(ctx, n.Title, n.At)
+	case kind != fleet.KindNode:
+		return fmt.Errorf("%w: node %s is a %s here", vault.ErrFact, n.Title, kind)
+	}
+	return nil
+}
+
+func (s *Store) replayRevoked(ctx context.Context, r fleet.RevokedFact) error {
+	_, known, err := s.DeviceRow(ctx, r.Title)
+	if err != nil {
+		return err
+	}
+	if !known {
+		return fmt.Errorf("%w: device %s", vault.ErrFact, r.Title)
+	}
+	_, err = s.SetDeviceState(ctx, r.Title, r.State)
+	return err
+}
+
+func (s *Store) replayPlace(ctx context.Context, p fleet.PlacedFact) error {
+	m, known, err := s.Meter(ctx, p.Meter)
+	if err != nil || known && m.Concentrator != p.From {
+		return err
+	}
+	kinds, err := s.TitleKinds(ctx, []dlms.SystemTitle{p.To})
+	if err != nil {
+		return err
+	}
+	if !known || kinds[p.To] != fleet.KindConcentrator {
+		return fmt.Errorf("%w: meter %s under %s", vault.ErrFact, p.Meter, p.To)
+	}
+	// A revoked concentrator keeps what it was given before.
+	_, err = s.exec(ctx, `UPDATE meters SET concentrator = ? WHERE title = ?`, p.To[:], p.Meter[:])
+	return err
+}
+
+func (s *Store) replayGrant(ctx context.Context, g fleet.GrantedFact) error {
+	_, known, err := s.GrantRow(ctx, g.Grant.ID)
+	if err != nil || known {
+		return err
+	}
+	kinds, err := s.TitleKinds(ctx, append([]dlms.SystemTitle{g.Grant.Terminal}, g.Grant.Meters...))
+	if err != nil {
+		return err
+	}
+	for _, m := range g.Grant.Meters {
+		if kinds[m] != fleet.KindMeter || kinds[g.Grant.Terminal] != fleet.KindTerminal {
+			return fmt.Errorf("%w: grant %s of meter %s to terminal %s", vault.ErrFact, g.Grant.ID, m, g.Grant.Terminal)
+		}
+	}
+	return s.AddGrant(ctx, g.Grant, g.At)
+}
+
+func (s *Store) replayEnd(ctx context.Context, e fleet.EndedFact) error {
+	_, known, err := s.GrantRow(ctx, e.ID)
+	if err != nil {
+		return err
+	}
+	if !known {
+		return fmt.Errorf("%w: grant %s", vault.ErrFact, e.ID)
+	}
+	if e.State == fleet.GrantClosed {
+		// It was ended before, which another node's journal may have.
+		if _, err := s.SetGrantState(ctx, e.ID, fleet.GrantEnded, e.At); err != nil {
+			return err
+		}
+	}
+	_, err = s.SetGrantState(ctx, e.ID, e.State, e.At)
+	return err
+}
