@@ -164,21 +164,33 @@ func (c *Conn) Receive(ctx context.Context) ([]byte, error) {
 	return apdu, err
 }
 
-// Close ends the link with DISC, waiting at most one response timeout for the answer, and closes the stream.
+// Close ends the link with DISC, waiting at most one response timeout for the answer, and closes the stream. A call
+// that is stuck in a write which the other end does not take has as long to end, then the stream is closed under it.
 func (c *Conn) Close() error {
 	c.close.Do(func() {
 		close(c.closing) // ends the call under way
+		cut := make(chan error, 1)
+		stuck := time.AfterFunc(c.timeout, func() { cut <- c.rw.Close() })
 		c.lock <- struct{}{}
 		defer c.leave()
+		if !stuck.Stop() {
+			c.closed(<-cut)
+			<-c.done
+			return
+		}
 		if c.p.State() == StateConnected && c.p.Disconnect(time.Now()) == nil {
 			c.farewell()
 		}
-		if err := c.rw.Close(); err != nil {
-			c.err = fmt.Errorf("hdlc: close: %w", err)
-		}
+		c.closed(c.rw.Close())
 		<-c.done
 	})
 	return c.err
+}
+
+func (c *Conn) closed(err error) {
+	if err != nil {
+		c.err = fmt.Errorf("hdlc: close: %w", err)
+	}
 }
 
 // farewell sends DISC and lets the answer come. A server that does not answer has its own timer.

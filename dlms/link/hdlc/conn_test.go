@@ -293,3 +293,32 @@ func TestAConnSaysWhenTheStreamEnds(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+// deaf is a stream that takes no writes until it is closed.
+type deaf struct{ closed chan struct{} }
+
+func (d deaf) Read([]byte) (int, error)  { <-d.closed; return 0, io.EOF }
+func (d deaf) Write([]byte) (int, error) { <-d.closed; return 0, io.ErrClosedPipe }
+func (d deaf) Close() error              { close(d.closed); return nil }
+
+func TestCloseEndsACallThatIsStuckInAWrite(t *testing.T) {
+	c, err := hdlc.NewConn(deaf{make(chan struct{})}, hdlc.Config{Client: 16, Server: 1, ResponseTimeout: 20 * time.Millisecond})
+	if err != nil {
+		t.Fatal(err)
+	}
+	sent := make(chan error, 1)
+	go func() { sent <- c.Send(context.Background(), []byte("x")) }()
+	time.Sleep(10 * time.Millisecond)
+	closed := make(chan error, 1)
+	go func() { closed <- c.Close() }()
+	for what, done := range map[string]chan error{"close": closed, "send": sent} {
+		select {
+		case err := <-done:
+			if what == "send" && err == nil {
+				t.Error("sent")
+			}
+		case <-time.After(10 * time.Second):
+			t.Fatalf("%s hangs", what)
+		}
+	}
+}

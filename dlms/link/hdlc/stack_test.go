@@ -37,6 +37,7 @@ func TestPushesAndReadsShareAnAssociationsLink(t *testing.T) {
 			cfg := client.Config{Rand: rand.Reader, Timeout: 20 * time.Second}
 			switch name {
 			case "by the link":
+				cfg.Notify = func(client.Notification) { t.Error("the association got what is the link's") }
 				c.OnUnnumbered = func(_ hdlc.Address, b []byte) {
 					n, err := apdu.ParseDataNotification(b)
 					if err != nil {
