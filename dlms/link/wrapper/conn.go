@@ -89,6 +89,7 @@ func (c *Conn) write(ctx context.Context) error {
 	if err := c.usable(); err != nil {
 		return err
 	}
+	defer c.writing.Leave()
 	if err := c.writing.Enter(ctx, c.by); err != nil {
 		return err
 	}
@@ -129,6 +130,7 @@ func (c *Conn) Receive(ctx context.Context) ([]byte, error) {
 	if err := c.usable(); err != nil {
 		return nil, fmt.Errorf("wrapper: receive: %w", err)
 	}
+	defer c.reading.Leave()
 	if err := c.reading.Enter(ctx, c.by); err != nil {
 		return nil, fmt.Errorf("wrapper: receive: %w", err)
 	}

@@ -307,6 +307,25 @@ func TestConnOnAStreamWithoutDeadlinesClosesItWhenTheContextEnds(t *testing.T) {
 	}
 }
 
+// A context for each call, as a client has them: those of earlier calls end, and the stream goes on.
+func TestConnOnAStreamWithoutDeadlinesOutlastsTheContextsOfEarlierCalls(t *testing.T) {
+	r, w := io.Pipe()
+	c := wrapper.NewConn(pipe{r, io.Discard, r}, 16, 1)
+	defer func() { _ = c.Close() }()
+	for range 3 {
+		ctx, cancel := context.WithCancel(t.Context())
+		if err := c.Send(ctx, []byte("q")); err != nil {
+			t.Fatal(err)
+		}
+		go func() { _, _ = w.Write(mustAppend(t, wrapper.Frame{Source: 1, Destination: 16, APDU: []byte("a")})) }()
+		if got, err := c.Receive(ctx); err != nil || string(got) != "a" {
+			t.Fatalf("got %q, %v", got, err)
+		}
+		cancel()
+		time.Sleep(5 * time.Millisecond) // whatever watches the context has run
+	}
+}
+
 func TestServeUDPAnswersAndDropsWhatIsNoFrame(t *testing.T) {
 	pc, err := net.ListenPacket("udp", "127.0.0.1:0")
 	if err != nil {

@@ -47,6 +47,7 @@ func (c *UDPConn) Send(ctx context.Context, apdu []byte) error {
 		return err
 	}
 	c.out = out
+	defer c.writing.Leave()
 	if err := c.writing.Enter(ctx, c.by); err != nil {
 		return fmt.Errorf("wrapper: send: %w", c.reason(ctx, err))
 	}
@@ -71,6 +72,7 @@ func (c *UDPConn) Within(d time.Duration) bool {
 
 // Receive returns the next APDU for this client.
 func (c *UDPConn) Receive(ctx context.Context) ([]byte, error) {
+	defer c.reading.Leave()
 	if err := c.reading.Enter(ctx, c.by); err != nil {
 		return nil, fmt.Errorf("wrapper: receive: %w", c.reason(ctx, err))
 	}

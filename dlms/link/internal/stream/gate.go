@@ -28,7 +28,8 @@ type Gate struct {
 	done  <-chan struct{} // of the context that is watched
 	armed time.Time       // the deadline that is set, zero for none
 
-	cut atomic.Bool // the context that is watched has ended, and the deadline is in the past
+	cut   atomic.Bool // the context that is watched has ended, and the deadline is in the past
+	under atomic.Bool // a call is under way, for all that the gate knows
 
 	mu    sync.Mutex
 	stop  func() bool
@@ -74,8 +75,9 @@ func (g *Gate) Bound(by time.Time) bool {
 func (g *Gate) soon(by time.Time) bool { return !g.armed.IsZero() && !g.armed.After(by) }
 
 // Enter prepares a call that ends with ctx, or at the time by if it is not zero. It returns the error of a context
-// that has ended.
+// that has ended. When the call has returned, Leave says so; without it all that follows is one call.
 func (g *Gate) Enter(ctx context.Context, by time.Time) error {
+	g.under.Store(true) // before the look at ctx: what ends it afterwards finds a call
 	if ctx.Err() != nil {
 		return context.Cause(ctx)
 	}
@@ -89,6 +91,9 @@ func (g *Gate) Enter(ctx context.Context, by time.Time) error {
 	}
 	return g.arm(by)
 }
+
+// Leave says that the call has returned. A stream without deadlines is not closed for a context that ends after it.
+func (g *Gate) Leave() { g.under.Store(false) }
 
 // Again reports whether a call that ended with err is to be begun again: only an old deadline had passed, and the
 // bound of the call has not.
@@ -155,8 +160,8 @@ func (g *Gate) forget() {
 	g.watch++ // an interruption under way finds that it comes too late
 }
 
-// interrupt ends the blocking call. A stream that refuses deadlines (os.ErrNoDeadline) is closed: else the caller
-// would hang.
+// interrupt ends the blocking call. A stream that refuses deadlines (os.ErrNoDeadline) is closed if there is one: else
+// the caller would hang.
 func (g *Gate) interrupt(watch uint64) {
 	g.mu.Lock()
 	if watch != g.watch {
@@ -165,8 +170,11 @@ func (g *Gate) interrupt(watch uint64) {
 	}
 	g.cut.Store(true)
 	stuck := g.set(past) != nil
-	g.mu.Unlock()
 	if stuck {
+		g.cut.Store(false) // there is no deadline to undo
+	}
+	g.mu.Unlock()
+	if stuck && g.under.Load() {
 		_ = g.stream.Close() // the call that is ended reports the error
 	}
 }
