@@ -309,7 +309,7 @@ func (c *call) negotiate(q *apdu.InitiateRequest) (*association, *rejection) {
 	}
 	return &association{
 		client: c.client, server: c.server.kind.model.server, since: c.env.Now,
-		conformance: conformance, maxSend: maxSend,
+		conformance: conformance, maxSend: maxSend, remote: c.req.Remote,
 	}, nil
 }
 

@@ -3,6 +3,7 @@ package server
 import (
 	"crypto/cipher"
 	"fmt"
+	"net"
 	"time"
 
 	"github.com/meterseal/meterseal/dlms"
@@ -20,6 +21,9 @@ type association struct {
 	key  generation
 	peer dlms.SystemTitle
 	open bool
+	// remote is where an association came from that nothing but its origin ties to who authenticated himself: one in
+	// clear.
+	remote net.Addr
 
 	since time.Time
 	apdus uint32
@@ -80,6 +84,21 @@ func (s *slot) floorOf(fp key.Fingerprint, peer dlms.SystemTitle) *security.Memo
 }
 
 func (a *association) ciphered() bool { return a.client.ciphered() }
+
+// bound reports whether the association is tied to where it came from: what follows an authentication in clear is not
+// protected, and must not serve whoever else comes under the same SAP.
+func (a *association) bound() bool { return !a.ciphered() && a.client.Mechanism != MechanismNone }
+
+// at reports whether an APDU from remote may belong to the association.
+func (a *association) at(remote net.Addr) bool {
+	if !a.bound() || a.remote == nil && remote == nil {
+		return true
+	}
+	if a.remote == nil || remote == nil {
+		return false
+	}
+	return a.remote.Network() == remote.Network() && a.remote.String() == remote.String()
+}
 
 // over says why an association may not be used any more.
 func (a *association) over(now time.Time, c *client, o *Options) error {

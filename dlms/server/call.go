@@ -97,6 +97,8 @@ func (c *call) serve() []byte {
 	switch {
 	case tag == apdu.TagAARQ:
 		return c.say(c.associate())
+	case c.slot.assoc != nil && !c.slot.assoc.at(c.req.Remote):
+		return c.say(stranger(tag))
 	case len(c.req.APDU) > int(c.client.MaxPDU)+slack(tag):
 		return c.say(exception(apdu.StateServiceNotAllowed, apdu.ServicePDUTooLong))
 	case tag == apdu.TagRLRQ:

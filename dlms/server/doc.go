@@ -31,7 +31,13 @@
 // Authenticate, then act (GB 9.2.3 and our law 9): the tag of an APDU is verified before its counter is looked at, the
 // counter is committed before the APDU takes effect, and nothing inside an APDU is parsed before that. An AARQ
 // disturbs an open association only once its ciphered InitiateRequest has verified, its counter is committed and it
-// has been accepted. After the AARE only reply_to_HLS_authentication is served. A link that ends disturbs nothing.
+// has been accepted. After the AARE only reply_to_HLS_authentication is served. A link that ends disturbs no ciphered
+// association.
+//
+// What follows an authentication in clear (LLS or HLS with SHA-256 under security.PolicyNone) is not protected by
+// anything. Such an association serves the address alone that it was opened from, and on a line without addresses ends
+// with the link: else whoever came next under the same SAP would have it without the password. Who can forge an address,
+// or sits on the line, has it all the same.
 //
 // One key, one use (law 3): with [DedicatedRequired] the global key carries the InitiateRequest, passes 3 and 4 of HLS
 // and the release, the dedicated key everything else, and each is refused for the other's use. A dedicated key is

@@ -68,6 +68,8 @@ var (
 	ErrHalfOpen = errors.New("association: authentication not finished in time")
 	// ErrSuperseded: the same client opened another association.
 	ErrSuperseded = errors.New("association: opened again by its client")
+	// ErrLinkEnded: the line ended under an association in clear, which nothing else ties to its client.
+	ErrLinkEnded = errors.New("association: its line ended")
 	// ErrForm: an APDU in a form or under a key that this client may not use for it.
 	ErrForm = errors.New("apdu: form or key not allowed here")
 	// ErrNonceShared: one counter inside f(challenge) and around it.

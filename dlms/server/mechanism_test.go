@@ -3,12 +3,14 @@ package server_test
 import (
 	"bytes"
 	"errors"
+	"net"
 	"testing"
 	"time"
 
 	"github.com/meterseal/meterseal/dlms"
 	"github.com/meterseal/meterseal/dlms/apdu"
 	"github.com/meterseal/meterseal/dlms/key"
+	"github.com/meterseal/meterseal/dlms/link"
 	"github.com/meterseal/meterseal/dlms/security"
 	"github.com/meterseal/meterseal/dlms/server"
 )
@@ -129,6 +131,63 @@ func TestAStrangerCannotSpendTheGuessesOfACipheredClient(t *testing.T) {
 		stranger.send(stranger.claim("wrong"))
 	}
 	p.wantOpened(p.send(p.claim(password)))
+}
+
+// from sends an APDU from an address.
+func (p *peer) from(a net.Addr, b []byte) []byte {
+	return p.b.srv.Handle(p.t.Context(), p.link, link.Request{Client: p.sap, Server: 1, APDU: b, Remote: a})
+}
+
+// The password opens an association in clear for who gave it, not for whoever comes under the same SAP: on another
+// connection, or after the one on which it was given.
+func TestAnAssociationInClearServesTheAddressAloneThatItWasOpenedFrom(t *testing.T) {
+	here := &net.TCPAddr{IP: net.IPv4(192, 0, 2, 1), Port: 1001}
+	for _, m := range []server.Mechanism{server.MechanismLLS, server.MechanismSHA256} {
+		_, p := withMechanism(t, m, security.PolicyNone)
+		if m == server.MechanismLLS {
+			p.wantOpened(p.from(here, p.claim(password)))
+		} else {
+			e, err := apdu.ParseAARE(p.from(here, p.aarq(func(q *apdu.AARQ) { q.UserInformation = p.initiate() })))
+			if err != nil {
+				t.Fatal(err)
+			}
+			p.server = bytes.Clone(e.AuthenticationValue)
+			reply := p.replyAPDU(p.sha(password))
+			wantAnswer(t, notAllowed, p.from(&net.TCPAddr{IP: here.IP, Port: 1002}, reply))
+			if r := p.actionResponse(p.from(here, reply)); r.Outcome.Result != dlms.ActionSuccess {
+				t.Fatalf("pass 4: %+v", r)
+			}
+		}
+		for name, elsewhere := range map[string]net.Addr{
+			"another port": &net.TCPAddr{IP: here.IP, Port: 1002}, "another host": &net.TCPAddr{IP: net.IPv4(192, 0, 2, 2), Port: 1001},
+			"another protocol": &net.UDPAddr{IP: here.IP, Port: 1001}, "no address": nil,
+		} {
+			if got := p.from(elsewhere, p.energyRequest()); string(got) != notAllowed {
+				t.Errorf("%d, %s: got % x", m, name, got)
+			}
+			if got := p.from(elsewhere, p.release(nil)); string(got) != notAllowed {
+				t.Errorf("%d, %s: release: got % x", m, name, got)
+			}
+		}
+		link.Disconnected(p.b.srv.Handler(p.link), p.sap) // of another connection, perhaps
+		if r := p.getResult(p.from(&net.TCPAddr{IP: here.IP, Port: 1001}, p.energyRequest())); r.Result != dlms.DataAccessSuccess {
+			t.Errorf("%d: %s", m, r.Result)
+		}
+	}
+}
+
+func TestAnAssociationInClearEndsWithALineThatKnowsNoAddresses(t *testing.T) {
+	b, p := withMechanism(t, server.MechanismLLS, security.PolicyNone)
+	p.wantOpened(p.send(p.claim(password)))
+	link.Disconnected(b.srv.Handler(p.link), p.sap+1)
+	if r := p.plainGet(dlms.ClassRegister, obisEnergy, 2); r.Result != dlms.DataAccessSuccess {
+		t.Errorf("energy: %s", r.Result)
+	}
+	link.Disconnected(b.srv.Handler(p.link), p.sap)
+	wantAnswer(t, notAllowed, p.send(p.energyRequest()))
+	if e := b.dev.events[len(b.dev.events)-1]; !errors.Is(e.Err, server.ErrLinkEnded) {
+		t.Errorf("event: %+v", e)
+	}
 }
 
 // sha is f(challenge) of the client in HLS with SHA-256.

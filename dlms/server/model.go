@@ -19,7 +19,8 @@ var ErrModel = errors.New("server: model")
 type Mechanism uint8
 
 // Mechanisms of this server. LLS and HLS with SHA-256 are for foreign clients, with ciphering or, under
-// security.PolicyNone, without: then nothing that follows is protected, whoever has opened the association.
+// security.PolicyNone, without: then nothing that follows is protected, whoever has opened the association, and what
+// ties it to him is his address alone (see the package comment).
 const (
 	// MechanismNone is the lowest level: no authentication, no ciphering.
 	MechanismNone Mechanism = 0

@@ -184,6 +184,23 @@ func (h *handler) AppendAPDU(ctx context.Context, r link.Request, dst []byte) []
 	return h.server.HandleAppend(ctx, h.link, r, dst)
 }
 
+// Disconnected implements link.Disconnecter: on a line that knows no addresses, the next who comes under the same SAP
+// may be another. An association that is ciphered, or bound to an address, is not touched: anybody can end a link in
+// anybody's name.
+func (h *handler) Disconnected(client dlms.SAP) { h.server.disconnected(h.link, client) }
+
+func (s *Server) disconnected(linkName string, client dlms.SAP) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	i := s.kind.model.endpoint(linkName, client)
+	if i < 0 || s.slots == nil || s.slots[i] == nil {
+		return
+	}
+	if a := s.slots[i].assoc; a != nil && a.bound() && a.remote == nil {
+		s.end(i, ErrLinkEnded)
+	}
+}
+
 // CloseGeneration closes every association that was opened under one generation of the key of setup, before the next
 // APDU is served. It may be called from anywhere, also from a method of the device or of an object: the APDU being
 // served is then still answered under its old session.
