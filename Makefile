@@ -21,6 +21,9 @@ CHANGES   ?= 100000
 # The longest one package's tests may take; a test that hangs ends here with every goroutine's stack.
 TIMEOUT  ?= 8m
 
+# What of PKG is the library, which has to run on other machines too.
+LIBRARY := $(if $(filter ./...,$(PKG)),./dlms/...,$(filter ./dlms ./dlms/%,$(PKG)))
+
 export GO
 
 # step: run a command, saying what it is for and how long it took.
@@ -46,7 +49,7 @@ setup: ## install what the tests need (Debian packages, as root), or print the l
 	@$(step) "setup: what the tests need on this machine" ./scripts/setup.sh
 
 .PHONY: check
-check: fmt-check vet layering lint vuln ## format, vet, import rules, linters, known vulnerabilities
+check: fmt-check vet arch layering lint vuln ## format, vet, other machines, import rules, linters, known vulnerabilities
 
 .PHONY: unit
 unit: ## every package's tests, with the race detector, in random order
@@ -82,6 +85,14 @@ fmt-check: ## fail where a file is not formatted as gofumpt does
 .PHONY: vet
 vet: ## go vet, over the tests with real processes too
 	@$(step) "vet: $(PKG)" $(GO) vet -tags=integration $(PKG)
+
+.PHONY: arch
+arch: ## the library on other machines: its tests on 32 bits (386), and it compiles big-endian (s390x)
+ifneq ($(LIBRARY),)
+	@$(step) "386: the tests of $(LIBRARY)" env GOARCH=386 CGO_ENABLED=0 $(GO) test -timeout=$(TIMEOUT) $(LIBRARY)
+	@$(step) "s390x: $(LIBRARY) compiles" env GOARCH=s390x CGO_ENABLED=0 $(GO) build $(LIBRARY)
+	@$(step) "s390x: vet: $(LIBRARY), its tests too" env GOARCH=s390x CGO_ENABLED=0 $(GO) vet $(LIBRARY)
+endif
 
 .PHONY: layering
 layering: ## the import rules and the shape of the code, read from the source
