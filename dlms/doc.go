@@ -43,8 +43,18 @@
 //	energy, err := v.Int()
 //	err = a.Release(ctx)
 //
-// With keys, the [security.LongTerm] of the association goes into the configuration; see client.Config. Typed objects
-// spare the numbers: cosem.RegisterAt(a, name) has methods with values and units. A value in Go types is had by
+// With keys, the [security.LongTerm] of the association goes into the configuration; see client.Config. For a trial its
+// counters may live in memory; a key that is used again after a restart wants counters on disk, see package security:
+//
+//	k, err := key.NewUnicast(bytes)
+//	if err != nil { ... }
+//	aead, err := k.AEAD()
+//	if err != nil { ... }
+//	held, err := security.NewMemoryLongTerm(aead, key.Authentication{})
+//	if err != nil { ... }
+//	a, err := client.Open(ctx, conn, client.Linky(ownTitle, meterTitle, held, rand.Reader))
+//
+// Typed objects spare the numbers: cosem.RegisterAt(a, name) has methods with values and units. A value in Go types is had by
 // [Unmarshal], and made by [Marshal].
 //
 // # Serve a meter

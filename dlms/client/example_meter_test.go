@@ -101,11 +101,7 @@ func (m *exampleMeter) connect(ctx context.Context) link.Conn {
 // hold makes one end's half of a key. Its counters live in memory here: an end that outlives its process has a
 // security.BlockCounter and a FloorConfig.Persist that write, so that no counter is used twice.
 func hold(k key.Unicast) security.LongTerm {
-	return security.LongTerm{
-		Cipher: ok(security.NewCipher(ok(k.AEAD()), key.Authentication{})),
-		Send:   security.NewMemoryCounter(),
-		Floor:  ok(security.NewFloorTable(security.FloorConfig{Persist: func(security.Floor) error { return nil }})),
-	}
+	return ok(security.NewMemoryLongTerm(ok(k.AEAD()), key.Authentication{}))
 }
 
 func newKeys() (key.Unicast, key.Master) {

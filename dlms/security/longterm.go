@@ -1,8 +1,11 @@
 package security
 
 import (
+	"crypto/cipher"
 	"errors"
 	"fmt"
+
+	"github.com/meterseal/meterseal/dlms/key"
 )
 
 // ErrLongTerm is returned for a LongTerm with a part missing.
@@ -20,6 +23,21 @@ type LongTerm struct {
 	// Generation tells versions of the key apart for its holder, so that what was opened under a replaced key can be
 	// closed. An end that knows one version leaves it 0.
 	Generation uint32
+}
+
+// NewMemoryLongTerm returns one end's half of a key, with an authentication key or, where that is unset, without.
+// Its counters live in memory and start at 1: for a key that the process has drawn itself, and for trials.
+//
+// A key that outlives the process must not be held so. After a restart the same initialization vectors would come
+// again, and who recorded them reads and forges; and every APDU of before would be taken once more. Such a key has a
+// [BlockCounter] and a [FloorTable] that write.
+func NewMemoryLongTerm(aead cipher.AEAD, ak key.Authentication) (LongTerm, error) {
+	c, err := NewCipher(aead, ak)
+	if err != nil {
+		return LongTerm{}, err
+	}
+	floor, err := NewFloorTable(FloorConfig{Persist: func(Floor) error { return nil }})
+	return LongTerm{Cipher: c, Send: NewMemoryCounter(), Floor: floor}, err
 }
 
 // Check returns ErrLongTerm when a part is missing.

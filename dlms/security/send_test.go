@@ -8,6 +8,7 @@ import (
 	"pgregory.net/rapid"
 
 	"github.com/meterseal/meterseal/dlms"
+	"github.com/meterseal/meterseal/dlms/key"
 	"github.com/meterseal/meterseal/dlms/security"
 )
 
@@ -265,4 +266,32 @@ func next(t testing.TB, c security.SendCounter) dlms.InvocationCounter {
 		t.Fatal(err)
 	}
 	return v
+}
+
+func TestAKeyInMemoryIsWholeAndCountsFrom1(t *testing.T) {
+	k, err := key.NewUnicast([]byte("0123456789abcdef"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	aead, err := k.AEAD()
+	if err != nil {
+		t.Fatal(err)
+	}
+	lt, err := security.NewMemoryLongTerm(aead, key.Authentication{})
+	if err != nil || lt.Check() != nil {
+		t.Fatalf("%v, %v", err, lt.Check())
+	}
+	if ic, err := lt.Send.Next(); err != nil || ic != 1 {
+		t.Errorf("the first counter: %d, %v", ic, err)
+	}
+	peer := dlms.SystemTitle{1}
+	if err := lt.Floor.Commit(peer, 5); err != nil {
+		t.Error(err)
+	}
+	if err := lt.Floor.Commit(peer, 5); !errors.Is(err, security.ErrReplay) {
+		t.Errorf("an equal counter: %v", err)
+	}
+	if _, err := security.NewMemoryLongTerm(nil, key.Authentication{}); err == nil {
+		t.Error("no aead: no error")
+	}
 }

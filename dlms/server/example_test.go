@@ -31,12 +31,7 @@ func hold(k key.Unicast) (security.LongTerm, error) {
 	if err != nil {
 		return security.LongTerm{}, err
 	}
-	c, err := security.NewCipher(aead, key.Authentication{})
-	if err != nil {
-		return security.LongTerm{}, err
-	}
-	floor, err := security.NewFloorTable(security.FloorConfig{Persist: func(security.Floor) error { return nil }})
-	return security.LongTerm{Cipher: c, Send: security.NewMemoryCounter(), Floor: floor}, err
+	return security.NewMemoryLongTerm(aead, key.Authentication{})
 }
 
 // Serve a meter with one register over TCP, and read it.
