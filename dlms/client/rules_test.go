@@ -300,3 +300,31 @@ func TestRule15TheCounterInARefusalIsAHintAndNothingMore(t *testing.T) {
 		t.Errorf("a stranger's word moved our counter: %v", got)
 	}
 }
+
+// Whoever acts under one key and title spends its one counter: two associations that share the long-term key, side by
+// side, never seal twice under one value.
+func TestRule18AssociationsUnderOneKeyAndTitleSpendOneCounter(t *testing.T) {
+	m := newMeter(t)
+	cfg := m.linky()
+	seen := map[dlms.InvocationCounter]string{}
+	for range 3 {
+		a, _ := m.associated(cfg)
+		if err := a.Release(context.Background()); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for name, all := range m.counters {
+		if len(name) < 4 || name[:4] != "glo-" {
+			continue
+		}
+		for _, ic := range all {
+			if other, ok := seen[ic]; ok {
+				t.Errorf("counter %d: %s and %s", ic, other, name)
+			}
+			seen[ic] = name
+		}
+	}
+	if len(seen) != 3*3 { // aarq, pass 3 and rlrq of each
+		t.Errorf("%d counters around apdus: %v", len(seen), seen)
+	}
+}

@@ -59,6 +59,7 @@ func (a Address) Broadcast() bool {
 // none reports the no-station address, for which no station listens.
 func (a Address) none() bool { return a.Upper == dlms.SAPNone }
 
+// String returns "upper", or "upper/lower".
 func (a Address) String() string {
 	if a.Size == 1 {
 		return fmt.Sprintf("%d", a.Upper)

@@ -19,6 +19,7 @@ const (
 	KindUI           // unnumbered information
 )
 
+// String returns the name of the standard.
 func (k Kind) String() string {
 	names := [...]string{"unknown", "I", "RR", "RNR", "SNRM", "DISC", "UA", "DM", "FRMR", "UI"}
 	if int(k) < len(names) {
@@ -82,6 +83,7 @@ func (c Control) sendNumber() uint8 { return uint8(c) >> 1 & 7 }
 // receiveNumber is N(R) of an I, RR or RNR frame: the number of the frame expected next.
 func (c Control) receiveNumber() uint8 { return uint8(c) >> 5 }
 
+// String names the frame, with its numbers and its poll bit: "I s=1 r=2 P".
 func (c Control) String() string {
 	s := c.Kind().String()
 	switch c.Kind() {

@@ -104,6 +104,7 @@ type RejectError struct {
 	Reason byte
 }
 
+// Error names the frame and the reasons.
 func (e *RejectError) Error() string {
 	s := fmt.Sprintf("hdlc: frame %v rejected:", e.Control)
 	for i, name := range []string{" control field", " information not allowed", " information too long", " number never sent"} {

@@ -89,6 +89,7 @@ const (
 	StateDisconnecting
 )
 
+// String returns the name of the state.
 func (s State) String() string {
 	names := [...]string{"disconnected", "connecting", "connected", "disconnecting"}
 	return names[min(int(s), len(names)-1)]
