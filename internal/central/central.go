@@ -101,7 +101,7 @@ func (is *IS) openVault(ctx context.Context) error {
 	})
 	is.vault, err = vault.Open(ctx, is.cfg.Data, root, is.store, is.audit, vault.Options{
 		Journal: is.cfg.Journal, Node: is.own.String(), Alone: is.cfg.Store == "" && is.deps.Store == nil, Now: is.deps.Now,
-		Rand: is.deps.Rand, Log: is.deps.Log, WrapAEAD: is.deps.WrapAEAD, Crash: is.deps.Crash, Without: is.deps.Without,
+		Rand: is.deps.Rand, Log: is.deps.Log, WrapAEAD: is.deps.WrapAEAD, Block: is.deps.Block, Crash: is.deps.Crash, Without: is.deps.Without,
 	})
 	if err != nil {
 		return err

@@ -66,6 +66,8 @@ type Deps struct {
 	Store *store.Store
 	// Serial does one thing at a time, so that a run can be repeated exactly.
 	Serial bool
+	// Block is how many counters the vault reserves at a time, 0 for its default.
+	Block uint32
 	// Crash and Without are for the simulation: see vault.Options.
 	Crash   func(point string) error
 	Without defence.Set

@@ -7,12 +7,14 @@ import (
 	"hash"
 	"io"
 	"math/rand/v2"
+	"sync"
 )
 
 // chance is all the randomness of a world, and the record of what it decided.
 type chance struct {
 	*rand.Rand
 	keys  io.Reader // for keys and challenges: what the parts draw does not shift what the world decides
+	mu    sync.Mutex
 	trace hash.Hash
 	lines []string // the last ones, for a person
 	keep  int
@@ -33,6 +35,8 @@ func (c *chance) one(n int) bool { return n > 0 && c.IntN(n) == 0 }
 // note puts a line on the record.
 func (c *chance) note(format string, args ...any) {
 	line := fmt.Sprintf(format, args...)
+	c.mu.Lock()
+	defer c.mu.Unlock()
 	_, _ = io.WriteString(c.trace, line+"\n") // a hash takes everything
 	if c.keep > 0 {
 		c.lines = append(c.lines, line)

@@ -3,6 +3,9 @@ package sim
 import (
 	"context"
 	"time"
+
+	"github.com/meterseal/meterseal/dlms"
+	"github.com/meterseal/meterseal/internal/central/api"
 )
 
 // event is what happens between two turns, perhaps.
@@ -47,8 +50,71 @@ func (w *World) event(ctx context.Context) {
 		if w.one(4) {
 			w.restore(ctx)
 		}
+	case 17:
+		w.move(ctx)
+	case 18:
+		if w.one(2) {
+			w.evict(ctx)
+		}
+	case 19, 20:
+		w.avenge(ctx)
+	case 15, 16:
+		w.nodes[w.IntN(len(w.nodes))].twin(ctx)
 	case 10:
 		w.sleep(ctx, time.Hour, 30*time.Hour)
+	}
+}
+
+// move brings a meter under another concentrator.
+func (w *World) move(ctx context.Context) {
+	n, u := w.alive(), w.units[w.IntN(len(w.units))]
+	to := w.stations[w.IntN(len(w.stations))]
+	if n == nil || to.evicted {
+		return
+	}
+	w.fault("meter moved to another concentrator")
+	err := n.is.Assign(ctx, api.Assignment{Concentrator: to.title, Meters: []dlms.SystemTitle{u.title}})
+	w.note("move %s to %s: %v", u.title, to.title, err)
+}
+
+// evict takes a concentrator for stolen: from here on it does what it likes with all that it ever had.
+func (w *World) evict(ctx context.Context) {
+	n := w.alive()
+	var honest []*station
+	for _, s := range w.stations {
+		if !s.evicted {
+			honest = append(honest, s)
+		}
+	}
+	if n == nil || len(honest) < 2 {
+		return
+	}
+	i := w.IntN(len(honest))
+	stolen, successor := honest[i], honest[(i+1)%len(honest)]
+	w.fault("concentrator stolen and evicted")
+	_, err := n.is.Evict(ctx, api.Eviction{Concentrator: stolen.title, Successor: successor.title, Why: "stolen"})
+	w.note("evict %s: %v", stolen.title, err)
+	if err == nil {
+		stolen.evicted, stolen.liar = true, true
+	}
+}
+
+// avenge has evicted concentrators replay what they ever saw: on the line, and the orders that they kept, in whatever
+// sessions they still have.
+func (w *World) avenge(ctx context.Context) {
+	for _, s := range w.stations {
+		if !s.evicted {
+			continue
+		}
+		w.fault("an evicted concentrator replays all that it saw")
+		for range 4 {
+			s.again(ctx)
+		}
+		for _, u := range w.units {
+			for range min(len(u.heard), 6) {
+				u.handle(ctx, u.heard[w.IntN(len(u.heard))])
+			}
+		}
 	}
 }
 

@@ -39,7 +39,9 @@ func (*line) Close() {}
 func (l *line) Exchange(ctx context.Context, client, server dlms.SAP, apdu []byte) ([]byte, error) {
 	ctx, cancel := context.WithTimeout(ctx, lineTimeout)
 	defer cancel()
-	l.w.sleep(ctx, 50*time.Millisecond, time.Second)
+	if !l.w.calm {
+		l.w.sleep(ctx, 50*time.Millisecond, time.Second)
+	}
 	e := exchange{client, server, append([]byte(nil), apdu...)}
 	l.w.note("%s to %s: client %s, %d bytes %x", l.dc.title, l.unit.title, client, len(apdu), apdu[:min(len(apdu), 3)])
 	l.unit.hear(e)

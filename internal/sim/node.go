@@ -24,6 +24,7 @@ type node struct {
 	skew  time.Duration // of its clock
 
 	is      *central.IS
+	zombie  *central.IS // a process of the same name that was taken for dead and goes on
 	dead    bool
 	crashIn int // it dies at this point from now, 0 never
 	up      func(context.Context, dlms.SystemTitle, bus.Up) error
@@ -44,7 +45,7 @@ func (n *node) now() time.Time { return n.w.now().Add(n.skew) }
 
 func (n *node) deps() central.Deps {
 	return central.Deps{
-		Now: n.now, Rand: n.w.keys, WrapAEAD: n.w.oracle.wrap("central " + n.title.String()), WAN: n, Store: n.w.db, Crash: n.crash, Log: n.w.opt.Log,
+		Now: n.now, Rand: n.w.keys, WrapAEAD: n.w.oracle.wrap("central " + n.title.String()), WAN: n, Store: n.w.db, Block: 8, Crash: n.crash, Log: n.w.opt.Log,
 		Without: n.w.opt.Without, Serial: true,
 	}
 }
@@ -87,17 +88,41 @@ func (n *node) restart(ctx context.Context) {
 // close ends the process where it is.
 func (n *node) close() {
 	n.dead = true
-	if n.is == nil {
+	for _, is := range []*central.IS{n.is, n.zombie} {
+		if is == nil {
+			continue
+		}
+		if err := is.Close(); err != nil {
+			n.w.note("central system closes: %v", shape(err))
+		}
+	}
+	n.is, n.zombie = nil, nil
+}
+
+// twin starts a second process of the same name beside the first, which was paused and taken for dead.
+func (n *node) twin(ctx context.Context) {
+	if n.dead || n.zombie != nil {
 		return
 	}
-	if err := n.is.Close(); err != nil {
-		n.w.note("central system closes: %v", shape(err))
+	n.w.fault("a process that was taken for dead goes on beside its successor")
+	first, crashIn := n.is, n.crashIn
+	if err := n.start(ctx); err != nil {
+		n.w.broken("a successor does not start: %v", err)
+		return
 	}
-	n.is = nil
+	n.zombie, n.crashIn = first, crashIn
 }
 
 // beat does the work that is due.
 func (n *node) beat(ctx context.Context) int {
+	if n.dead {
+		return 0
+	}
+	if n.zombie != nil && n.w.one(2) {
+		if _, err := n.zombie.Beat(ctx); err != nil {
+			n.w.note("a process that was taken for dead: %v", shape(err))
+		}
+	}
 	if n.dead {
 		return 0
 	}
@@ -136,7 +161,7 @@ func (n *node) Order(ctx context.Context, d dlms.SystemTitle, o bus.Order) (bus.
 		return bus.Reply{}, errDead
 	}
 	s := n.w.station(d)
-	if s == nil || s.down {
+	if s == nil || s.down || s.evicted {
 		return bus.Reply{}, &bus.Fault{Code: bus.FaultUnreachable, Text: "not on the WAN"}
 	}
 	data, err := bus.PrepareOrder(ctx, &o, n.now, n.w.keys)

@@ -2,12 +2,14 @@ package sim
 
 import (
 	"crypto/cipher"
+	"sync"
 
 	"github.com/meterseal/meterseal/dlms/key"
 )
 
 // oracle counts nonces used twice, over all parts of a world (law 4).
 type oracle struct {
+	mu      sync.Mutex // the count at the end asks several meters at once
 	seen    map[nonce]struct{}
 	repeats int
 	note    func(format string, args ...any)
@@ -38,6 +40,8 @@ type watched struct {
 func (w *watched) Seal(dst, iv, plaintext, aad []byte) []byte {
 	n := nonce{key: w.key}
 	copy(n.iv[:], iv)
+	w.oracle.mu.Lock()
+	defer w.oracle.mu.Unlock()
 	if _, again := w.oracle.seen[n]; again {
 		w.oracle.repeats++
 		w.oracle.note("NONCE TWICE by %s: key %s iv %x", w.who, w.key, iv)

@@ -116,13 +116,13 @@ func (w *World) settle(ctx context.Context) {
 	w.note("calm")
 	for _, n := range w.nodes {
 		n.skew, n.crashIn = 0, 0
-		if n.dead {
-			n.restart(ctx)
-		}
+		n.restart(ctx)
 	}
 	for _, s := range w.stations {
 		s.skew, s.late = 0, nil
-		s.restart()
+		if !s.evicted {
+			s.restart()
+		}
 	}
 	for _, u := range w.units {
 		u.late, u.memory.cutIn = nil, 0
@@ -199,14 +199,15 @@ func (w *World) lost(ctx context.Context) int {
 		lost[t] = "no association of the central system's own"
 	}
 	for _, s := range w.stations {
+		if s.evicted {
+			continue
+		}
 		status, err := is.Associate(ctx, s.title)
-		if err != nil && !s.evicted {
+		if err != nil {
 			w.broken("associate: %v", err)
 		}
 		for _, f := range status.Failed {
-			if !s.evicted {
-				lost[f.Meter] = "no association of its concentrator: " + f.Text
-			}
+			lost[f.Meter] = "no association of its concentrator: " + f.Text
 		}
 	}
 	for _, u := range w.units {
@@ -214,10 +215,37 @@ func (w *World) lost(ctx context.Context) int {
 			lost[u.title] = why
 		}
 	}
+	w.exposed(ctx)
 	for t, why := range lost {
 		w.note("LOST: %s: %s", t, why)
 	}
 	return len(lost)
+}
+
+// exposed looks for evicted concentrators that were given a key that is in force (law 7).
+func (w *World) exposed(ctx context.Context) {
+	for _, u := range w.units {
+		keys, err := w.nodes[0].is.Keys(ctx, u.title)
+		if err != nil {
+			w.broken("keys: %v", err)
+			return
+		}
+		for _, k := range keys {
+			for _, h := range k.Holders {
+				if s := w.stationNamed(h); s != nil && s.evicted && k.State == "active" {
+					w.broken("evicted concentrator %s holds %s, which is in force", h, k.KeyRef)
+				}
+			}
+		}
+	}
+}
+
+func (w *World) stationNamed(title string) *station {
+	t, err := dlms.ParseSystemTitle(title)
+	if err != nil {
+		return nil
+	}
+	return w.station(t)
 }
 
 // unknown says which key of a meter the central system does not know, if there is one.

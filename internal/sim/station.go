@@ -82,7 +82,7 @@ func (s *station) SendUp(ctx context.Context, u bus.Up) (bus.Ack, error) {
 	if u.ID == "" {
 		u.ID = fmt.Sprintf("up-%d", s.w.Uint64())
 	}
-	if s.w.draw([]odds{{"message up lost", 30}}) != "" {
+	if s.evicted || s.w.draw([]odds{{"message up lost", 30}}) != "" {
 		return bus.Ack{}, &bus.Fault{Code: bus.FaultUnreachable, Text: "lost"}
 	}
 	n := s.w.alive()
@@ -106,7 +106,7 @@ func (*station) Close() {}
 
 // beat is what a concentrator does by itself now and then.
 func (s *station) beat(ctx context.Context) {
-	if s.down {
+	if s.down || s.evicted {
 		return
 	}
 	if err := s.c.Beat(ctx); err != nil {

@@ -21,6 +21,9 @@ func (r *Reconciler) adopt(ctx context.Context) error {
 		return fmt.Errorf("look for keys whose change is gone: %w", err)
 	}
 	r.adopted = now
+	if err := r.cfg.Store.Follow(ctx); err != nil {
+		return fmt.Errorf("put key changes under the concentrators of their meters: %w", err)
+	}
 	if len(orphans) == 0 {
 		return nil
 	}

@@ -77,6 +77,8 @@ type Store interface {
 	// Orphans returns, for keys with a version that was sent and no open change, what a change of it would be: from the
 	// version in force to the newest that was sent. At most limit.
 	Orphans(ctx context.Context, limit int) ([]Change, error)
+	// Follow puts every open change under the concentrator that its meter is under.
+	Follow(ctx context.Context) error
 	// Open counts the changes that are not done, and returns the earliest due time.
 	Open(ctx context.Context) (count int, next time.Time, err error)
 }

@@ -102,8 +102,8 @@ func (r *Reconciler) tell(ctx context.Context, c *Change, k role.KeyRef) {
 // again gives n+1 up, because n was proven in force, and asks for a further version: n+1 may have been tried on a
 // meter that zeroed its counters for it, so it is never sent a second time.
 func (r *Reconciler) again(ctx context.Context, c *Change) {
-	if err := r.cfg.Vault.MarkAbandoned(ctx, []role.KeyRef{c.to()}); err != nil {
-		r.later(c, fmt.Errorf("mark abandoned: %w", err))
+	if err := r.giveUp(ctx, c.to()); err != nil {
+		r.later(c, err)
 		return
 	}
 	c.Tried++
@@ -138,6 +138,22 @@ func (r *Reconciler) search(ctx context.Context, c *Change) {
 	r.later(c, fmt.Errorf("searched %d versions, none is in force", len(candidates)))
 }
 
+// giveUp abandons a version that turned out not to be in force, unless it was proven once: it is superseded then, when
+// another one is.
+func (r *Reconciler) giveUp(ctx context.Context, k role.KeyRef) error {
+	st, err := r.cfg.Vault.Standing(ctx, k)
+	if err != nil {
+		return fmt.Errorf("how %s stands: %w", k, err)
+	}
+	if st != StandingPending && st != StandingSent {
+		return nil
+	}
+	if err := r.cfg.Vault.MarkAbandoned(ctx, []role.KeyRef{k}); err != nil {
+		return fmt.Errorf("mark abandoned: %w", err)
+	}
+	return nil
+}
+
 func (r *Reconciler) found(ctx context.Context, c *Change, k role.KeyRef) {
 	switch {
 	case k.Version == c.To:
@@ -148,8 +164,8 @@ func (r *Reconciler) found(ctx context.Context, c *Change, k role.KeyRef) {
 		r.finish(ctx, c)
 		return
 	case c.To != 0:
-		if err := r.cfg.Vault.MarkAbandoned(ctx, []role.KeyRef{c.to()}); err != nil {
-			r.later(c, fmt.Errorf("mark abandoned: %w", err))
+		if err := r.giveUp(ctx, c.to()); err != nil {
+			r.later(c, err)
 			return
 		}
 	}

@@ -133,6 +133,8 @@ func (w *world) Save(_ context.Context, changes []Change) error {
 	return nil
 }
 
+func (w *world) Follow(context.Context) error { return nil }
+
 func (w *world) Orphans(context.Context, int) ([]Change, error) { return nil, nil }
 
 func (w *world) Entry(context.Context, dlms.SystemTitle) (role.Role, error) { return role.CCIS, nil }

@@ -17,3 +17,14 @@ func (c Changes) Orphans(ctx context.Context, limit int) ([]rotation.Change, err
 			SELECT 1 FROM changes c WHERE c.meter = k.meter AND c.role = k.role AND c.step <> 'done')
 		GROUP BY k.meter, m.concentrator, k.role ORDER BY k.meter, k.role LIMIT ?`, limit)
 }
+
+// Follow implements rotation.Store. A database that was taken back has the changes of that time; where the meters are
+// comes from the key journal.
+func (c Changes) Follow(ctx context.Context) error {
+	return c.s.Update(ctx, func(ctx context.Context) error {
+		_, err := c.s.exec(ctx, `UPDATE changes SET concentrator = (SELECT m.concentrator FROM meters m WHERE m.title = changes.meter)
+			WHERE step <> 'done' AND EXISTS (SELECT 1 FROM meters m WHERE m.title = changes.meter
+				AND m.concentrator IS NOT NULL AND m.concentrator <> changes.concentrator)`)
+		return err
+	})
+}

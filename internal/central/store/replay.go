@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"time"
 
 	"github.com/meterseal/meterseal/dlms"
 	"github.com/meterseal/meterseal/internal/central/fleet"
@@ -70,6 +71,10 @@ func (s *Store) replayPlace(ctx context.Context, p fleet.PlacedFact) error {
 	if !known || kinds[p.To] != fleet.KindConcentrator {
 		return fmt.Errorf("%w: meter %s under %s", vault.ErrFact, p.Meter, p.To)
 	}
+	// The change of CC_LAN that follows a move is asked for again.
+	if err := s.AddMoves(ctx, p.To, []dlms.SystemTitle{p.Meter}, p.At); err != nil {
+		return err
+	}
 	// A revoked concentrator keeps what it was given before.
 	_, err = s.exec(ctx, `UPDATE meters SET concentrator = ? WHERE title = ?`, p.To[:], p.Meter[:])
 	return err
@@ -107,5 +112,20 @@ func (s *Store) replayEnd(ctx context.Context, e fleet.EndedFact) error {
 		}
 	}
 	_, err = s.SetGrantState(ctx, e.ID, e.State, e.At)
+	return err
+}
+
+// RestoreHandouts implements vault.Store.
+func (s *Store) RestoreHandouts(ctx context.Context, counters []vault.CounterRow, at time.Time) error {
+	_, err := s.execEach(ctx, `INSERT INTO handouts (device, meter, role, version, first_counter, last_counter, grant_id, at)
+		SELECT c.title, c.meter, c.role, c.version, 1, c.ceiling, '', ?1 FROM send_counters c
+		JOIN devices d ON d.title = c.title
+		JOIN keys k ON k.meter = c.meter AND k.role = c.role AND k.version = c.version
+		WHERE c.meter = ?2 AND c.role = ?3 AND c.version = ?4 AND c.title = ?5 AND NOT EXISTS (
+			SELECT 1 FROM handouts h WHERE h.device = c.title AND h.meter = c.meter AND h.role = c.role AND h.version = c.version)`,
+		len(counters), func(i int) []any {
+			c := counters[i]
+			return append([]any{micros(at)}, append(refArgs(c.Ref), c.Title[:])...)
+		})
 	return err
 }

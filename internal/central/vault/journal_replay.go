@@ -102,6 +102,10 @@ func (v *Software) replay(ctx context.Context, batches [][]record) error {
 	if err := v.replayFacts(ctx, r.facts); err != nil {
 		return err
 	}
+	// Whoever has counters of its own under a version was given it.
+	if err := v.store.RestoreHandouts(ctx, r.counters, v.time()); err != nil {
+		return err
+	}
 	for _, s := range r.spaces {
 		if err := v.replaySpace(ctx, s); err != nil {
 			return err

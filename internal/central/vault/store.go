@@ -167,6 +167,9 @@ type Store interface {
 	RaiseReceiveFloor(ctx context.Context, row FloorRow) error
 
 	AddHandouts(ctx context.Context, handouts []Handout) error
+	// RestoreHandouts notes that the devices among the titles of these counters were given the versions, where that is not
+	// known: the journal has the counters and not the handing-out.
+	RestoreHandouts(ctx context.Context, counters []CounterRow, at time.Time) error
 	// AssignedMeters returns those of meters that are assigned to the concentrator.
 	AssignedMeters(ctx context.Context, concentrator dlms.SystemTitle, meters []dlms.SystemTitle) (map[dlms.SystemTitle]bool, error)
 	// GrantedMeters returns those of meters that the terminal has a live grant for at now.
