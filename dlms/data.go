@@ -10,6 +10,11 @@ import (
 // MaxDataDepth bounds the nesting of arrays and structures, ours: the deepest object of the Blue Book nests five.
 const MaxDataDepth = 16
 
+// MaxDataElements bounds the elements of all arrays and structures of one APDU, or of what its blocks make together,
+// ours: null-data is one byte on the wire and 64 in memory. A year of a load curve in ten columns, a row every ten
+// minutes, is half of it.
+const MaxDataElements = 1 << 20
+
 // Errors of Data.
 var (
 	// ErrDataType is returned when a value is not of the type that was asked for.

@@ -63,8 +63,8 @@ type expansion struct {
 // Expand returns a compact-array as the plain array that it stands for; every other value as it is.
 //
 // A type description is smaller than what it describes: an array of null-data says 65,535 elements in four bytes.
-// Expand therefore refuses elements that take no byte of the contents, and more than four values for each byte of
-// the compact-array, so that what it allocates is in proportion to its input.
+// Expand therefore refuses elements that take no byte of the contents, more than four values for each byte of the
+// compact-array, and more than MaxDataElements, so that what it allocates is bounded and in proportion to its input.
 func (d Data) Expand() (Data, error) {
 	if d.tag != TagCompactArray {
 		return d, nil
@@ -75,7 +75,7 @@ func (d Data) Expand() (Data, error) {
 	if r.Offset() > maxDescription {
 		r.Fail(fmt.Errorf("%w: type description of %d bytes", wire.ErrLength, r.Offset()))
 	}
-	x := expansion{contents: wire.NewReader(r.OctetString()), budget: valuesPerByte * len(d.b)}
+	x := expansion{contents: wire.NewReader(r.OctetString()), budget: min(valuesPerByte*len(d.b), MaxDataElements)}
 	if err := r.Done(); err != nil {
 		return Data{}, fmt.Errorf("expand compact-array: %w", err)
 	}

@@ -37,7 +37,7 @@ func compact(elements []Data) (Data, error) {
 		}
 	}
 	b = wire.AppendOctetString(b, c.contents)
-	if c.values > valuesPerByte*len(b) {
+	if c.values > min(valuesPerByte*len(b), MaxDataElements) {
 		return Data{}, fmt.Errorf("%w: %d values in %d bytes are more than anybody expands", ErrDataRange, c.values, len(b))
 	}
 	return Data{tag: TagCompactArray, b: b}, nil

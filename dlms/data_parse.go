@@ -49,10 +49,12 @@ func readLists(r *wire.Reader) Data {
 	ahead := *r
 	count := 0
 	scanData(&ahead, 0, &count)
+	ahead.Spend(count, MaxDataElements)
 	if ahead.Err() != nil {
 		*r = ahead
 		return Data{}
 	}
+	r.Spend(count, MaxDataElements)
 	slab := make([]Data, count)
 	var d Data
 	readList(r, &slab, &d)

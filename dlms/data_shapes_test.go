@@ -6,6 +6,8 @@ import (
 	"time"
 
 	"pgregory.net/rapid"
+
+	"github.com/meterseal/meterseal/dlms/internal/wire"
 )
 
 // drawScalar draws a value of a type that has its place in a compact-array.
@@ -241,4 +243,41 @@ func TestAsConvertsWithoutLossOrRefuses(t *testing.T) {
 			rt.Fatalf("%s as %s is %s, and back %s, %v", d, tag, as, back, err)
 		}
 	})
+}
+
+// Null-data is one byte on the wire: however long the input is, what is made of it stays within a bound.
+func TestMoreElementsThanTheBoundAreRefusedBeforeThereIsRoomForThem(t *testing.T) {
+	array := func(n int) []byte {
+		return append(wire.AppendLength([]byte{byte(TagArray)}, n), make([]byte, n)...)
+	}
+	half := array(MaxDataElements / 2)
+	for name, in := range map[string][]byte{
+		"an array":       array(MaxDataElements + 1),
+		"arrays, nested": append(append([]byte{byte(TagStructure), 2}, half...), half...),
+	} {
+		before := testing.AllocsPerRun(1, func() {
+			if _, _, err := ParseData(in); !errors.Is(err, wire.ErrLength) {
+				t.Errorf("%s: %v", name, err)
+			}
+		})
+		if before > 20 {
+			t.Errorf("%s: %v allocations", name, before)
+		}
+	}
+	// One APDU with several values has one bound for all of them.
+	r := wire.NewReader(append(append([]byte{}, half...), array(MaxDataElements/2+1)...))
+	if ReadData(&r); r.Err() != nil {
+		t.Errorf("the first: %v", r.Err())
+	}
+	if d := ReadData(&r); !errors.Is(r.Err(), wire.ErrLength) || !d.IsNull() {
+		t.Errorf("the second: %v", r.Err())
+	}
+	description := append([]byte{byte(TagCompactArray), byte(TagStructure), 4, byte(TagUint8), byte(TagNull), byte(TagNull), byte(TagNull)}, wire.AppendOctetString(nil, make([]byte, MaxDataElements/4+1))...)
+	d, _, err := ParseData(description)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := d.Expand(); !errors.Is(err, wire.ErrLength) {
+		t.Errorf("expand: %v", err)
+	}
 }

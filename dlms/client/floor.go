@@ -16,14 +16,17 @@ func FloorObject(setup dlms.OBIS) dlms.OBIS {
 	return setup
 }
 
+// maxFloorData bounds what a floor may come in, in bytes: it is a number.
+const maxFloorData = 64
+
 // releaseWait bounds the wait for the answer to a release that protects nothing.
 const releaseWait = 2 * time.Second
 
 // ReadFloor asks a meter, as its public client over conn, for the lowest invocation counter that it accepts under
 // the key of a security setup. The answer is not authentic: a sending counter may be raised by it within bounds,
-// and is never lowered.
+// and is never lowered. Whoever answers in clear may be anybody: he gets little room to answer in.
 func ReadFloor(ctx context.Context, conn link.Conn, setup dlms.OBIS) (dlms.InvocationCounter, error) {
-	a, err := Open(ctx, conn, Config{})
+	a, err := Open(ctx, conn, Config{MaxData: maxFloorData})
 	if err != nil {
 		return 0, fmt.Errorf("read the meter's receive floor: %w", err)
 	}

@@ -372,5 +372,14 @@ func TestReadFloorAsksAsThePublicClient(t *testing.T) {
 	if _, err := ReadFloor(context.Background(), &wire{meter: m}, dlms.OBIS{0, 0, 43, 0, 2, 255}); err == nil {
 		t.Error("a negative floor was taken")
 	}
+	m.serve = func(plain []byte) []byte { // a stranger who goes on for ever
+		q := must(apdu.ParseGetRequest(plain))
+		return must(apdu.GetResponse{
+			Kind: apdu.GetResponseBlock, ID: q.ID, Block: apdu.Block{Number: q.Block + 1, Raw: make([]byte, 40)},
+		}.AppendBinary(nil))
+	}
+	if _, err := ReadFloor(context.Background(), &wire{meter: m}, dlms.OBIS{0, 0, 43, 0, 2, 255}); !errors.Is(err, ErrTooMuch) {
+		t.Errorf("a floor of many blocks: %v", err)
+	}
 	m.global.GMAC(peerTitle, 1, nil)
 }

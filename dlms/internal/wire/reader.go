@@ -27,6 +27,7 @@ type Reader struct {
 	base  int
 	field string
 	lax   bool
+	spent int
 	err   error
 }
 
@@ -224,6 +225,14 @@ func (r *Reader) Count(size int) int {
 		return 0
 	}
 	return n
+}
+
+// Spend counts n elements that a decoder is about to make room for, and fails when there were more than most in all:
+// an element may be one byte on the wire and many in memory.
+func (r *Reader) Spend(n, most int) {
+	if r.spent += n; r.spent > most {
+		r.Fail(fmt.Errorf("%w: more than %d elements", ErrLength, most))
+	}
 }
 
 // Expect reads one byte that must be want.
