@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"os"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -175,6 +176,10 @@ func TestAForeignMeterIsReachedByPasswordOrSecretAtAnAddressOfFourOctets(t *test
 	r.ok("dlms get" + to + "--secret password.hex --hdlc-window 3 --hdlc-info 512 3/1.0.32.7.0.255/2").stdout(`^230\.5 V$`)
 	r.ok("dlms browse" + to + "--client 2 --auth sha256 --secret password --values 1.0 0.0.40").
 		stdout(`^ +2 +value +read +1234560 Wh$`).stdout("watt-hour, times 10").stdout(`associated$`).stderr("^meterseal: 3 objects$")
+	if err := os.Chmod(r.path("password"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	r.ok("dlms get" + to + "--secret password 3/1.0.1.8.0.255/2").stderr("mode 0644 lets others at the secret")
 	for _, wrong := range []string{"--secret wrong", "--client 2 --auth sha256 --secret wrong", "--secret bad.hex", "--secret empty", "--secret missing"} {
 		r.exits(exitFailed, "dlms get"+to+wrong+" 3/1.0.1.8.0.255/2").silent().never("87654321").never("3x")
 	}

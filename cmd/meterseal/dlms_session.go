@@ -154,7 +154,7 @@ func (f *meterFlags) open(c *cobra.Command, log *slog.Logger) (*session, error) 
 	case f.auth == authGMAC:
 		send, err = f.secure(c, &cfg, log)
 	case f.bySecret():
-		err = f.identify(&cfg)
+		err = f.identify(&cfg, log)
 	}
 	if err != nil {
 		return nil, err
@@ -197,10 +197,13 @@ const maxSecretFile = 4096
 
 // identify puts the secret into cfg. HLS-SHA256 names its client by a system title, of which nothing depends on how it
 // was drawn.
-func (f *meterFlags) identify(cfg *client.Config) error {
+func (f *meterFlags) identify(cfg *client.Config, log *slog.Logger) error {
 	file, err := os.Open(f.secret)
 	if err != nil {
 		return fmt.Errorf("secret: %w", err)
+	}
+	if info, err := file.Stat(); err == nil && info.Mode().Perm()&0o077 != 0 {
+		log.Warn("secret file", "warning", fmt.Sprintf("%s: mode %04o lets others at the secret: chmod 600 %s", f.secret, info.Mode().Perm(), f.secret))
 	}
 	b, err := io.ReadAll(io.LimitReader(file, maxSecretFile))
 	if err = errors.Join(err, file.Close()); err != nil {
