@@ -50,14 +50,17 @@ type IS struct {
 	collector  *collect.Collector
 	hand       *relay.Hand
 	reconciler *rotation.Reconciler
+	campaigns  *rotation.Campaigns
 	server     *bus.Server // nil where the way to the concentrators came from outside
 	wan        WAN
 	reach      *reach // nil like server
 
 	provisioning sync.Mutex
-	alarms       sync.Map // of those on the record in this process
-	greeted      sync.Map // concentrators that were not welcomed yet, and the meters that they said they hold keys of
-	revoked      sync.Map // devices that are not listened to
+	// campaignsKick has the campaigns looked at now.
+	campaignsKick chan struct{}
+	alarms        sync.Map // of those on the record in this process
+	greeted       sync.Map // concentrators that were not welcomed yet, and the meters that they said they hold keys of
+	revoked       sync.Map // devices that are not listened to
 }
 
 var _ api.Backend = (*IS)(nil)
@@ -67,7 +70,7 @@ func Open(ctx context.Context, cfg Config, deps Deps) (is *IS, err error) {
 	if deps.Log == nil {
 		deps.Log = slog.New(slog.DiscardHandler)
 	}
-	is = &IS{cfg: cfg, deps: deps}
+	is = &IS{cfg: cfg, deps: deps, campaignsKick: make(chan struct{}, 1)}
 	if is.own, err = is.cfg.complete(); err != nil {
 		return nil, err
 	}
@@ -185,7 +188,7 @@ func (is *IS) wire() {
 	is.hand = relay.NewHand(relay.Config{
 		Bus: is.wan, Vault: is.vault, Locate: is.locate, Own: is.own, Actor: actorIS, Rand: is.deps.Rand,
 		Now: is.deps.Now, Log: is.deps.Log, WrapAEAD: is.deps.WrapAEAD,
-		NoKey: func(d dlms.SystemTitle) { is.greet(d) },
+		NoKey: func(d dlms.SystemTitle) { is.greet(d) }, Burnt: is.burnt,
 	})
 	width, concentrators := 0, 0
 	if is.deps.Serial {
@@ -200,6 +203,10 @@ func (is *IS) wire() {
 		Width: width, Concentrators: concentrators, Without: is.deps.Without,
 		Store: is.store.Changes(), Vault: keys{is.vault}, Provisioner: provisioner{is}, Hand: is.hand, Now: is.deps.Now, Leases: is.leases,
 		Log: is.deps.Log, RetryMin: is.cfg.RetryMin, RetryMax: is.cfg.RetryMax,
+	})
+	is.campaigns = rotation.NewCampaigns(rotation.CampaignsConfig{
+		Store: is.store.Campaigns(), Now: is.deps.Now, Log: is.deps.Log, Turn: is.leases.Standing(lease.Campaigns()).Turn,
+		Asked: is.reconciler.Kick,
 	})
 }
 
@@ -221,6 +228,7 @@ func (is *IS) Run(ctx context.Context) error {
 	}
 	g, ctx := errgroup.WithContext(ctx)
 	g.Go(func() error { return is.reconciler.Run(ctx) })
+	g.Go(func() error { return is.runCampaigns(ctx) })
 	g.Go(func() error { return is.audit.Run(ctx) })
 	g.Go(func() error { return is.watchName(ctx) })
 	g.Go(func() error { return is.watchGrants(ctx) })
@@ -263,7 +271,9 @@ func (is *IS) Serve() error { return is.wan.HandleUp(is.up) }
 
 // Beat does the work that is due, once, and returns how many key changes it took up.
 func (is *IS) Beat(ctx context.Context) (int, error) {
-	errs := []error{is.settleMoves(ctx), is.welcome(ctx)}
+	errs := []error{is.settleMoves(ctx), is.settleSpent(ctx), is.welcome(ctx)}
+	_, err := is.campaigns.Beat(ctx)
+	errs = append(errs, err)
 	n, err := is.reconciler.Pass(ctx)
 	errs = append(errs, err, is.settleGrants(ctx))
 	return n, errors.Join(append(errs, is.audit.Round(ctx))...)

@@ -101,6 +101,9 @@ func (is *IS) watchGrants(ctx context.Context) error {
 		if err := is.settleMoves(ctx); err != nil && ctx.Err() == nil {
 			is.deps.Log.Error("moves could not be settled", "error", err)
 		}
+		if err := is.settleSpent(ctx); err != nil && ctx.Err() == nil {
+			is.deps.Log.Error("keys that are nearly spent could not be asked for", "error", err)
+		}
 		if err := is.welcome(ctx); err != nil && ctx.Err() == nil {
 			is.deps.Log.Warn("a concentrator could not be given its keys", "error", err)
 		}

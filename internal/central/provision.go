@@ -247,7 +247,12 @@ func (is *IS) greet(d dlms.SystemTitle, foreign ...dlms.SystemTitle) {
 // them while it was away, or that has forgotten one that came back, gets them here.
 func (is *IS) welcome(ctx context.Context) error {
 	var titles []dlms.SystemTitle
-	is.greeted.Range(func(t, _ any) bool { titles = append(titles, t.(dlms.SystemTitle)); return true })
+	is.greeted.Range(func(t, _ any) bool {
+		if d, ok := t.(dlms.SystemTitle); ok {
+			titles = append(titles, d)
+		}
+		return true
+	})
 	slices.SortFunc(titles, func(a, b dlms.SystemTitle) int { return bytes.Compare(a[:], b[:]) })
 	var errs []error
 	for _, d := range titles {

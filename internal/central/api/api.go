@@ -38,6 +38,18 @@ type Backend interface {
 	Readings(ctx context.Context, meter dlms.SystemTitle, day string) (collect.Day, error)
 	// Rotate asks for key changes.
 	Rotate(ctx context.Context, r Rotation) (Asked, error)
+	// StartCampaign begins to change many keys. Campaigns, Campaign and SteerCampaign watch and steer it.
+	StartCampaign(ctx context.Context, q CampaignRequest) (rotation.Progress, error)
+	// Campaigns lists all campaigns, newest first.
+	Campaigns(ctx context.Context) ([]rotation.Progress, error)
+	// Campaign tells how far one is.
+	Campaign(ctx context.Context, id int64) (rotation.Progress, error)
+	// SteerCampaign pauses, resumes or aborts one.
+	SteerCampaign(ctx context.Context, s CampaignSteering) (rotation.Progress, error)
+	// Exposure tells who holds which key that may be in force.
+	Exposure(ctx context.Context, q rotation.ExposureQuery) (rotation.Exposure, error)
+	// RevokeTerminal takes the rights of a terminal that was lost; CC_LOCALE of its meters changes.
+	RevokeTerminal(ctx context.Context, r Revocation) (Revoked, error)
 	// Changes lists the key changes asked for with a reason.
 	Changes(ctx context.Context, reason string) ([]rotation.Change, error)
 	// Breaker operates a breaker.
@@ -154,6 +166,42 @@ type Rotation struct {
 	// Once leaves out keys for which a change with the same reason was asked for before, done or not: so that a
 	// caller that was stopped can ask again.
 	Once bool `json:"once,omitempty"`
+}
+
+// CampaignRequest asks for a campaign. Limits that are 0 and a budget that is nil are the defaults of package rotation.
+type CampaignRequest struct {
+	Name      string             `json:"name,omitempty"`
+	Reason    string             `json:"reason"`
+	Selection rotation.Selection `json:"selection"`
+	// OlderThan leaves out keys that came into force within that time, by the clock of the IS.
+	OlderThan       time.Duration `json:"older_than,omitempty"`
+	Roles           []role.Role   `json:"roles,omitempty"`
+	PerConcentrator int           `json:"per_concentrator,omitempty"`
+	InFlight        int           `json:"in_flight,omitempty"`
+	// Budget is how many keys may be stuck, after BudgetTries tries each, before the campaign stops by itself; -1: any.
+	Budget      *int `json:"budget,omitempty"`
+	BudgetTries int  `json:"budget_tries,omitempty"`
+}
+
+// CampaignSteering pauses, resumes or aborts a campaign, and may change its failure budget.
+type CampaignSteering struct {
+	ID     int64             `json:"id"`
+	How    rotation.Steering `json:"how"`
+	Budget *int              `json:"budget,omitempty"`
+}
+
+// Revocation is the end of a terminal.
+type Revocation struct {
+	Terminal dlms.SystemTitle `json:"terminal"`
+	// Why is for the record.
+	Why string `json:"why"`
+}
+
+// Revoked says how many grants ended with a terminal, and how many keys it holds that are in force until each is changed.
+type Revoked struct {
+	Terminal dlms.SystemTitle `json:"terminal"`
+	Grants   int              `json:"grants"`
+	Keys     int              `json:"keys"`
 }
 
 // Asked counts key changes: selected, and newly asked for.

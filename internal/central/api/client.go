@@ -154,6 +154,36 @@ func (c *Client) Rotate(ctx context.Context, r Rotation) (Asked, error) {
 	return ask[Asked](ctx, c, "/v1/rotate", r)
 }
 
+// StartCampaign implements Backend.
+func (c *Client) StartCampaign(ctx context.Context, q CampaignRequest) (rotation.Progress, error) {
+	return ask[rotation.Progress](ctx, c, "/v1/campaigns", q)
+}
+
+// Campaigns implements Backend.
+func (c *Client) Campaigns(ctx context.Context) ([]rotation.Progress, error) {
+	return get[[]rotation.Progress](ctx, c, "/v1/campaigns")
+}
+
+// Campaign implements Backend.
+func (c *Client) Campaign(ctx context.Context, id int64) (rotation.Progress, error) {
+	return ask[rotation.Progress](ctx, c, "/v1/campaigns/show", numbered{id})
+}
+
+// SteerCampaign implements Backend.
+func (c *Client) SteerCampaign(ctx context.Context, s CampaignSteering) (rotation.Progress, error) {
+	return ask[rotation.Progress](ctx, c, "/v1/campaigns/steer", s)
+}
+
+// Exposure implements Backend.
+func (c *Client) Exposure(ctx context.Context, q rotation.ExposureQuery) (rotation.Exposure, error) {
+	return ask[rotation.Exposure](ctx, c, "/v1/exposure", q)
+}
+
+// RevokeTerminal implements Backend.
+func (c *Client) RevokeTerminal(ctx context.Context, r Revocation) (Revoked, error) {
+	return ask[Revoked](ctx, c, "/v1/terminals/revoke", r)
+}
+
 // Changes implements Backend.
 func (c *Client) Changes(ctx context.Context, reason string) ([]rotation.Change, error) {
 	return ask[[]rotation.Change](ctx, c, "/v1/changes", named{reason})

@@ -89,6 +89,12 @@ func Handler(b Backend) http.Handler {
 	route(mux, "POST /v1/collect", func(ctx context.Context, q dayOf) (Collected, error) { return b.Collect(ctx, q.Day) })
 	route(mux, "POST /v1/readings", func(ctx context.Context, q dayOf) (any, error) { return b.Readings(ctx, q.Title, q.Day) })
 	route(mux, "POST /v1/rotate", b.Rotate)
+	route(mux, "POST /v1/campaigns", b.StartCampaign)
+	route(mux, "GET /v1/campaigns", func(ctx context.Context, _ none) (any, error) { return b.Campaigns(ctx) })
+	route(mux, "POST /v1/campaigns/show", func(ctx context.Context, q numbered) (any, error) { return b.Campaign(ctx, q.ID) })
+	route(mux, "POST /v1/campaigns/steer", b.SteerCampaign)
+	route(mux, "POST /v1/exposure", b.Exposure)
+	route(mux, "POST /v1/terminals/revoke", b.RevokeTerminal)
 	route(mux, "POST /v1/changes", func(ctx context.Context, q named) (any, error) { return b.Changes(ctx, q.Name) })
 	route(mux, "POST /v1/breaker", func(ctx context.Context, q Breaker) (none, error) { return none{}, b.Breaker(ctx, q) })
 	route(mux, "POST /v1/breaker/status", titled(b.BreakerStatus))
@@ -103,7 +109,7 @@ func Handler(b Backend) http.Handler {
 	return mux
 }
 
-// none is an empty request or answer, title, named and dayOf are the small ones.
+// none is an empty request or answer, title, named, numbered and dayOf are the small ones.
 type (
 	none  struct{}
 	title struct {
@@ -111,6 +117,9 @@ type (
 	}
 	named struct {
 		Name string `json:"name"`
+	}
+	numbered struct {
+		ID int64 `json:"id"`
 	}
 	dayOf struct {
 		Title dlms.SystemTitle `json:"title,omitzero"`

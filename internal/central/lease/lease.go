@@ -33,6 +33,7 @@ const Horizon = 15 * time.Minute
 const (
 	KindConcentrator = "concentrator"
 	KindAudit        = "audit"
+	KindCampaigns    = "campaigns"
 )
 
 // Name says what a lease is for. A kind of which there is one has the zero subject.
@@ -46,6 +47,9 @@ func Concentrator(d dlms.SystemTitle) Name { return Name{KindConcentrator, d} }
 
 // Audit is the lease of the one who numbers the audit log.
 func Audit() Name { return Name{Kind: KindAudit} }
+
+// Campaigns is the lease of the one who runs the campaigns.
+func Campaigns() Name { return Name{Kind: KindCampaigns} }
 
 // String names the lease.
 func (n Name) String() string {

@@ -12,6 +12,7 @@ import (
 	"github.com/meterseal/meterseal/dlms"
 	"github.com/meterseal/meterseal/dlms/client"
 	"github.com/meterseal/meterseal/dlms/key"
+	"github.com/meterseal/meterseal/dlms/security"
 	"github.com/meterseal/meterseal/internal/bus"
 	"github.com/meterseal/meterseal/internal/central/audit"
 	"github.com/meterseal/meterseal/internal/central/rotation"
@@ -52,6 +53,8 @@ type Config struct {
 	// NoKey, if set, is told of a concentrator that could not open its own association with a meter: it may lack the
 	// version in force.
 	NoKey func(concentrator dlms.SystemTitle)
+	// Burnt, if set, is told of a key under which the meter wants a counter that ours may not be raised to.
+	Burnt func(ctx context.Context, k role.KeyRef)
 }
 
 // Hand opens associations of the IS's own. It is safe for concurrent use; the associations of one meter must not
@@ -126,8 +129,37 @@ func (h *Hand) underLocked(ctx context.Context, place Place, k role.KeyRef, purp
 	}
 	use := opened[0].Use
 	err = h.associate(ctx, place, use, f)
+	if h.raised(ctx, use, err) {
+		err = h.associate(ctx, place, use, f)
+	}
 	h.finish(ctx, use, err)
 	return err
+}
+
+// raised reports whether the association failed for nothing but our counter, and the counter was raised to what the meter
+// says that it expects. Anybody can say that in its place, so it is raised within bounds and never lowered; where it is
+// out of reach the key is to be changed.
+func (h *Hand) raised(ctx context.Context, use *vault.Use, err error) bool {
+	var open *openError
+	var exception *client.ExceptionError
+	if !errors.As(err, &open) || !errors.As(err, &exception) {
+		return false
+	}
+	expected, ok := exception.Expected()
+	counter, can := use.LongTerm().Send.(interface {
+		RaiseTo(ic dlms.InvocationCounter) error
+	})
+	if !ok || !can {
+		return false
+	}
+	if err = counter.RaiseTo(expected); err == nil {
+		return true
+	}
+	h.cfg.Log.Warn("a meter wants a counter out of reach", "key_ref", use.Ref.String(), "expected", uint32(expected), "error", err)
+	if errors.Is(err, security.ErrRaise) && h.cfg.Burnt != nil {
+		h.cfg.Burnt(context.WithoutCancel(ctx), use.Ref)
+	}
+	return false
 }
 
 func (h *Hand) associate(ctx context.Context, place Place, use *vault.Use, f func(context.Context, *client.Association) error) error {

@@ -103,6 +103,10 @@ func (c Changes) Move(ctx context.Context, to dlms.SystemTitle, meters []dlms.Sy
 		_, err = c.s.execEach(ctx, `UPDATE changes SET concentrator = ? WHERE meter = ? AND step <> 'done'`,
 			len(meters), func(i int) []any { return []any{to[:], meters[i][:]} })
 	}
+	if err == nil {
+		_, err = c.s.execEach(ctx, `UPDATE campaign_keys SET concentrator = ? WHERE meter = ? AND (state = 'waiting' OR state = 'asked')`,
+			len(meters), func(i int) []any { return []any{to[:], meters[i][:]} })
+	}
 	if err != nil {
 		return nil, fmt.Errorf("move key changes: %w", err)
 	}

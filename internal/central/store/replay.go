@@ -72,11 +72,16 @@ func (s *Store) replayPlace(ctx context.Context, p fleet.PlacedFact) error {
 		return fmt.Errorf("%w: meter %s under %s", vault.ErrFact, p.Meter, p.To)
 	}
 	// The change of CC_LAN that follows a move is asked for again.
-	if err := s.AddMoves(ctx, p.To, []dlms.SystemTitle{p.Meter}, p.At); err != nil {
+	meters := []dlms.SystemTitle{p.Meter}
+	if err := s.AddMoves(ctx, p.To, meters, p.At); err != nil {
 		return err
 	}
 	// A revoked concentrator keeps what it was given before.
-	_, err = s.exec(ctx, `UPDATE meters SET concentrator = ? WHERE title = ?`, p.To[:], p.Meter[:])
+	if _, err = s.exec(ctx, `UPDATE meters SET concentrator = ? WHERE title = ?`, p.To[:], p.Meter[:]); err != nil {
+		return err
+	}
+	// What was abandoned with the move, the journal says itself.
+	_, err = s.Changes().Move(ctx, p.To, meters)
 	return err
 }
 
