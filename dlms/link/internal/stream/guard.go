@@ -10,18 +10,10 @@ import (
 // past is a deadline that has gone by, whatever the clock says.
 var past = time.Unix(1, 0)
 
-// Guard lets a context end a blocking Read or Write.
+// Guard lets a context end a blocking Write.
 type Guard struct {
 	deadline func(time.Time) error
 	abandon  func() error
-}
-
-// ReadGuard guards reads of c: by its read deadline if it has one, else by closing c.
-func ReadGuard(c io.Closer) Guard {
-	if d, ok := c.(interface{ SetReadDeadline(time.Time) error }); ok {
-		return Guard{deadline: d.SetReadDeadline, abandon: c.Close}
-	}
-	return Guard{abandon: c.Close}
 }
 
 // WriteGuard guards writes of c: by its write deadline if it has one, else by closing c.
