@@ -4,7 +4,10 @@
 // message reaches it, and the layering test holds that nobody else does.
 package defence
 
-import "strings"
+import (
+	"slices"
+	"strings"
+)
 
 // Set is a set of defences that are switched off.
 type Set uint16
@@ -60,12 +63,17 @@ func (s Set) String() string {
 	return strings.Join(out, ",")
 }
 
-// Parse reads a name as String writes it.
-func Parse(name string) (Set, bool) {
-	for i, n := range names {
-		if n == name {
-			return 1 << i, true
-		}
+// Parse reads names as String writes them.
+func Parse(list string) (s Set, ok bool) {
+	if list == "none" || list == "" {
+		return 0, true
 	}
-	return 0, name == "none" || name == ""
+	for name := range strings.SplitSeq(list, ",") {
+		i := slices.Index(names, name)
+		if i < 0 {
+			return 0, false
+		}
+		s |= 1 << i
+	}
+	return s, true
 }

@@ -10,12 +10,14 @@ import (
 
 	"github.com/meterseal/meterseal/internal/central"
 	"github.com/meterseal/meterseal/internal/central/store"
+	"github.com/meterseal/meterseal/internal/defence"
 )
 
-// snapshot is the database as it stood at the beginning of a turn.
+// snapshot is the database as it stood at the beginning of a turn. Where a step is not durable before it sends, the key
+// journals are in it too.
 type snapshot struct {
-	path string
-	turn int
+	path     string
+	journals string
 }
 
 // kept is how many turns back a backup may be.
@@ -68,15 +70,45 @@ func (w *World) remember(ctx context.Context) {
 	if w.calm {
 		return
 	}
-	s := snapshot{path: filepath.Join(w.opt.Dir, fmt.Sprintf("backup-%d", len(w.past))), turn: len(w.past)}
+	s := snapshot{path: filepath.Join(w.opt.Dir, fmt.Sprintf("backup-%d", len(w.past)))}
 	if err := w.db.Backup(ctx, s.path); err != nil {
 		w.broken("backup: %v", err)
 		return
+	}
+	if w.opt.Without.Off(defence.DurableBeforeSend) {
+		s.journals = s.path + "-journals"
+		if err := os.CopyFS(s.journals, os.DirFS(w.journalDir())); err != nil {
+			w.broken("copy the journals: %v", err)
+		}
 	}
 	w.past = append(w.past, s)
 	if old := len(w.past) - 1 - kept; old >= 0 {
 		_ = os.Remove(w.past[old].path) // it is a scratch directory
 	}
+}
+
+func (w *World) journalDir() string { return filepath.Join(w.opt.Dir, "journal") }
+
+// forget is a crash of a central system that sends before what it sends is durable: what it wrote in this turn is gone,
+// from the database and from the key journals. A system that is durable first has lost nothing then.
+func (w *World) forget(ctx context.Context) {
+	s := w.past[len(w.past)-1]
+	for _, n := range w.nodes {
+		n.close()
+	}
+	err := errors.Join(os.RemoveAll(w.journalDir()), os.CopyFS(w.journalDir(), os.DirFS(s.journals)))
+	if err == nil {
+		err = filepath.WalkDir(w.journalDir(), func(path string, d fs.DirEntry, err error) error {
+			if err != nil || d.IsDir() {
+				return err
+			}
+			return os.Chmod(path, 0o600)
+		})
+	}
+	if err != nil {
+		w.broken("take the journals back: %v", err)
+	}
+	w.goBack(ctx, s)
 }
 
 // failOver loses the last turn of the database, as a fail-over to a replica that lags behind does. The key journals of

@@ -113,15 +113,30 @@ func (n *node) twin(ctx context.Context) {
 	n.zombie, n.crashIn = first, crashIn
 }
 
+// both has a process that was taken for dead and its successor work side by side, on the same meter.
+func (n *node) both(ctx context.Context) {
+	u := n.w.units[n.w.IntN(len(n.w.units))]
+	for range 2 {
+		for _, is := range []*central.IS{n.is, n.zombie} {
+			if _, err := is.BreakerStatus(ctx, u.title); err != nil {
+				n.w.note("breaker of %s: %v", u.title, shape(err))
+			}
+		}
+	}
+	if n.w.one(2) {
+		if _, err := n.zombie.Beat(ctx); err != nil {
+			n.w.note("a process that was taken for dead: %v", shape(err))
+		}
+	}
+}
+
 // beat does the work that is due.
 func (n *node) beat(ctx context.Context) int {
 	if n.dead {
 		return 0
 	}
-	if n.zombie != nil && n.w.one(2) {
-		if _, err := n.zombie.Beat(ctx); err != nil {
-			n.w.note("a process that was taken for dead: %v", shape(err))
-		}
+	if n.zombie != nil {
+		n.both(ctx)
 	}
 	if n.dead {
 		return 0

@@ -11,6 +11,7 @@ import (
 	"github.com/meterseal/meterseal/dlms/key"
 	"github.com/meterseal/meterseal/internal/central/api"
 	"github.com/meterseal/meterseal/internal/central/rotation"
+	"github.com/meterseal/meterseal/internal/defence"
 	"github.com/meterseal/meterseal/internal/role"
 	"github.com/meterseal/meterseal/internal/shipment"
 )
@@ -101,7 +102,11 @@ func (w *World) turn(ctx context.Context) {
 	w.remember(ctx)
 	for _, n := range w.nodes {
 		n.beat(ctx)
-		if n.dead {
+		switch {
+		case !n.dead:
+		case w.opt.Without.Off(defence.DurableBeforeSend) && !w.calm:
+			w.forget(ctx)
+		default:
 			n.restart(ctx)
 		}
 	}
