@@ -185,15 +185,16 @@ func (is *IS) openBus(ctx context.Context) error {
 
 func (is *IS) wire() {
 	is.collector = collect.New(is.store.Readings(), is.deps.Now, is.deps.Log)
-	is.hand = relay.NewHand(relay.Config{
-		Bus: is.wan, Vault: is.vault, Locate: is.locate, Own: is.own, Actor: actorIS, Rand: is.deps.Rand,
-		Now: is.deps.Now, Log: is.deps.Log, WrapAEAD: is.deps.WrapAEAD,
-		NoKey: func(d dlms.SystemTitle) { is.greet(d) }, Burnt: is.burnt,
-	})
 	width, concentrators := 0, 0
 	if is.deps.Serial {
 		width, concentrators = 1, 1
 	}
+	is.hand = relay.NewHand(relay.Config{
+		Width: width,
+		Bus:   is.wan, Vault: is.vault, Locate: is.locate, Own: is.own, Actor: actorIS, Rand: is.deps.Rand,
+		Now: is.deps.Now, Log: is.deps.Log, WrapAEAD: is.deps.WrapAEAD,
+		NoKey: func(d dlms.SystemTitle) { is.greet(d) }, Burnt: is.burnt,
+	})
 	var away func(dlms.SystemTitle) bool
 	if is.reach != nil {
 		away = is.reach.Away
@@ -210,15 +211,24 @@ func (is *IS) wire() {
 	})
 }
 
-func (is *IS) locate(ctx context.Context, meter dlms.SystemTitle) (relay.Place, error) {
-	m, err := is.fleet.Find(ctx, meter)
-	if err != nil {
-		return relay.Place{}, err
+// locate finds meters: where they are, or why they cannot be reached.
+func (is *IS) locate(ctx context.Context, meters []dlms.SystemTitle) ([]relay.Place, []error) {
+	places, errs := make([]relay.Place, len(meters)), make([]error, len(meters))
+	known, err := is.fleet.MetersByTitle(ctx, meters)
+	for i, t := range meters {
+		m, ok := known[t]
+		switch {
+		case err != nil:
+			errs[i] = err
+		case !ok:
+			errs[i] = fmt.Errorf("%w meter %s", fleet.ErrUnknown, t)
+		case m.Concentrator.IsZero():
+			errs[i] = fmt.Errorf("meter %s is under no concentrator: assign it to one", t)
+		default:
+			places[i] = relay.Place{Concentrator: m.Concentrator, EndToEnd: m.EndToEnd()}
+		}
 	}
-	if m.Concentrator.IsZero() {
-		return relay.Place{}, fmt.Errorf("meter %s is under no concentrator: assign it to one", meter)
-	}
-	return relay.Place{Concentrator: m.Concentrator, EndToEnd: m.EndToEnd()}, nil
+	return places, errs
 }
 
 // Run serves concentrators, the API and the due work until ctx ends.

@@ -25,14 +25,14 @@ func (is *IS) provision(ctx context.Context, d dlms.SystemTitle, refs []role.Key
 		return nil, nil, err
 	}
 	p := &bus.Provision{Keys: make([]bus.ProvisionKey, len(infos))}
+	done, err := is.store.HandedOut(ctx, d, refs)
+	if err != nil {
+		return nil, nil, err
+	}
 	var fresh []role.KeyRef
 	for i, in := range infos {
 		p.Keys[i] = bus.ProvisionKey{Meter: in.Ref.Meter, Version: in.Ref.Version, Phase: phaseOf(in.State)}
-		done, err := is.store.HandedOut(ctx, d, in.Ref)
-		if err != nil {
-			return nil, nil, err
-		}
-		if !done {
+		if !done[in.Ref] {
 			fresh = append(fresh, in.Ref)
 		}
 	}

@@ -76,6 +76,9 @@ func (m *meter) own(ctx context.Context, now func() time.Time) (release func(), 
 }
 
 func (m *meter) take(ctx context.Context) error {
+	if ctx.Err() != nil { // whoever asks is gone: that decides, and not which of two is looked at first
+		return errBusy(m.title)
+	}
 	select {
 	case m.turn <- struct{}{}:
 		return nil

@@ -73,6 +73,7 @@ var importRules = []rule{
 	// The product.
 	{from: "internal/drill", may: []string{"dlms/...", "internal/..."}},
 	{from: "internal/lab", may: []string{"dlms/...", "internal/..."}},
+	{from: "internal/rotationbench", may: []string{"dlms/...", "internal/..."}},
 	{from: "internal/sim", may: []string{"dlms/...", "internal/..."}},
 	{from: "internal/layering"},
 	{from: "cmd/meterseal", may: []string{"dlms/...", "internal/..."}},
@@ -102,7 +103,7 @@ var externalRules = []struct {
 	modulePath string
 	users      []string
 }{
-	{"filippo.io/age", []string{"internal/sim", "internal/shipment", "internal/enrol", "internal/central/...", "internal/concentrator/...", "internal/terminal/...", "internal/lab", "cmd/meterseal"}},
+	{"filippo.io/age", []string{"internal/sim", "internal/rotationbench", "internal/shipment", "internal/enrol", "internal/central/...", "internal/concentrator/...", "internal/terminal/...", "internal/lab", "cmd/meterseal"}},
 	{"github.com/jackc/pgx/v5", []string{"internal/central/store/..."}},
 	{"github.com/mattn/go-isatty", []string{"internal/lab", "cmd/meterseal"}},
 	{"github.com/nats-io/nats-server/v2", []string{"internal/bus"}},

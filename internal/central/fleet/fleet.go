@@ -86,6 +86,8 @@ type Store interface {
 	SetDeviceState(ctx context.Context, title dlms.SystemTitle, state string) (bool, error)
 	Meters(ctx context.Context) ([]Meter, error)
 	Meter(ctx context.Context, title dlms.SystemTitle) (Meter, bool, error)
+	// MetersByTitle returns those of the meters that are known.
+	MetersByTitle(ctx context.Context, titles []dlms.SystemTitle) (map[dlms.SystemTitle]Meter, error)
 	Devices(ctx context.Context) ([]Device, error)
 	AssignMeters(ctx context.Context, concentrator dlms.SystemTitle, meters []dlms.SystemTitle) (int, error)
 	// AddMoves notes, before they are assigned to it, which of meters come to a concentrator from another one.

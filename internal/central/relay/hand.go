@@ -38,8 +38,8 @@ type Place struct {
 type Config struct {
 	Bus   Bus
 	Vault Vault
-	// Locate finds a meter.
-	Locate func(ctx context.Context, meter dlms.SystemTitle) (Place, error)
+	// Locate finds meters: a place or an error for each.
+	Locate func(ctx context.Context, meters []dlms.SystemTitle) ([]Place, []error)
 	// Own is this IS node's system title, Actor its name in the audit log.
 	Own   dlms.SystemTitle
 	Actor audit.Actor
@@ -50,6 +50,8 @@ type Config struct {
 	WrapAEAD func(cipher.AEAD, key.Fingerprint) cipher.AEAD
 	// Timeout bounds one exchange with a meter, default 10 s.
 	Timeout time.Duration
+	// Width is how many meters of one call are talked to at once, default 50.
+	Width int
 	// NoKey, if set, is told of a concentrator that could not open its own association with a meter: it may lack the
 	// version in force.
 	NoKey func(concentrator dlms.SystemTitle)
@@ -69,6 +71,9 @@ func NewHand(cfg Config) *Hand {
 	if cfg.Timeout == 0 {
 		cfg.Timeout = 10 * time.Second
 	}
+	if cfg.Width == 0 {
+		cfg.Width = 50
+	}
 	if cfg.Log == nil {
 		cfg.Log = slog.New(slog.DiscardHandler)
 	}
@@ -78,14 +83,11 @@ func NewHand(cfg Config) *Hand {
 // With runs f in an association that may do what the IS may do with this meter: under CC_IS where the meter has it,
 // else under CC_LAN on the claimed read/write SAP. Everything f does is authenticated by the meter itself.
 func (h *Hand) With(ctx context.Context, meter dlms.SystemTitle, purpose string, f func(context.Context, *client.Association) error) error {
-	place, err := h.cfg.Locate(ctx, meter)
+	place, err := h.locate(ctx, meter)
 	if err != nil {
 		return err
 	}
-	r := role.CCLAN
-	if place.EndToEnd {
-		r = role.CCIS
-	}
+	r := place.entry()
 	unlock, err := h.locks.hold(ctx, meter)
 	if err != nil {
 		return err
@@ -103,23 +105,27 @@ func (h *Hand) With(ctx context.Context, meter dlms.SystemTitle, purpose string,
 	return err
 }
 
+// entry is the role of the key that the IS enters with.
+func (p Place) entry() role.Role {
+	if p.EndToEnd {
+		return role.CCIS
+	}
+	return role.CCLAN
+}
+
 // Entry implements rotation.Hand.
 func (h *Hand) Entry(ctx context.Context, meter dlms.SystemTitle) (role.Role, error) {
-	place, err := h.cfg.Locate(ctx, meter)
-	if err != nil || place.EndToEnd {
-		return role.CCIS, err
-	}
-	return role.CCLAN, nil
+	place, err := h.locate(ctx, meter)
+	return place.entry(), err
+}
+
+func (h *Hand) locate(ctx context.Context, meter dlms.SystemTitle) (Place, error) {
+	places, errs := h.cfg.Locate(ctx, []dlms.SystemTitle{meter})
+	return places[0], errs[0]
 }
 
 // underLocked runs f in an association under one key version. The caller holds the meter's lock.
 func (h *Hand) underLocked(ctx context.Context, place Place, k role.KeyRef, purpose string, f func(context.Context, *client.Association) error) error {
-	if k.Role == role.CCLAN {
-		if err := h.claim(ctx, place.Concentrator, k.Meter); err != nil {
-			return err
-		}
-		defer h.release(ctx, place.Concentrator, k.Meter)
-	}
 	opened, err := h.cfg.Vault.OpenFor(ctx, h.cfg.Actor, h.cfg.Own, purpose, []role.KeyRef{k})
 	if err != nil {
 		return err
@@ -129,10 +135,7 @@ func (h *Hand) underLocked(ctx context.Context, place Place, k role.KeyRef, purp
 	}
 	use := opened[0].Use
 	err = h.associate(ctx, place, use, f)
-	if h.raised(ctx, use, err) {
-		err = h.associate(ctx, place, use, f)
-	}
-	h.finish(ctx, use, err)
+	h.finish(ctx, []vault.Outcome{{Use: use, Result: result(err)}})
 	return err
 }
 
@@ -162,7 +165,30 @@ func (h *Hand) raised(ctx context.Context, use *vault.Use, err error) bool {
 	return false
 }
 
+// associate opens an association and runs f in it; once more where nothing but our counter was behind.
 func (h *Hand) associate(ctx context.Context, place Place, use *vault.Use, f func(context.Context, *client.Association) error) error {
+	err := h.once(ctx, place, use, f)
+	if h.raised(ctx, use, err) {
+		err = h.once(ctx, place, use, f)
+	}
+	return err
+}
+
+// once opens an association and runs f in it. The concentrator lends its SAP for one under CC_LAN.
+func (h *Hand) once(ctx context.Context, place Place, use *vault.Use, f func(context.Context, *client.Association) error) error {
+	if ctx.Err() != nil { // told to stop, or another process works there by now
+		return context.Cause(ctx)
+	}
+	if use.Ref.Role == role.CCLAN {
+		if err := h.claim(ctx, place.Concentrator, use.Ref.Meter); err != nil {
+			return err
+		}
+		defer h.release(ctx, place.Concentrator, use.Ref.Meter)
+	}
+	return h.run(ctx, place, use, f)
+}
+
+func (h *Hand) run(ctx context.Context, place Place, use *vault.Use, f func(context.Context, *client.Association) error) error {
 	cfg := client.Linky(h.cfg.Own, use.Ref.Meter, *use.LongTerm(), h.cfg.Rand)
 	cfg.WrapAEAD, cfg.Timeout = h.cfg.WrapAEAD, h.cfg.Timeout
 	c := &conn{bus: h.cfg.Bus, concentrator: place.Concentrator, meter: use.Ref.Meter, client: sapOf(use.Ref.Role)}
@@ -206,18 +232,25 @@ func refusedByMeter(err error) bool {
 	return errors.As(err, &reject)
 }
 
-func (h *Hand) finish(ctx context.Context, use *vault.Use, err error) {
-	result := "opened"
+// result is an outcome in the words of the audit log.
+func result(err error) string {
 	switch {
 	case refusedByMeter(err):
-		result = "refused"
+		return "refused"
 	case err != nil:
-		result = "no answer"
+		return "no answer"
+	}
+	return "opened"
+}
+
+func (h *Hand) finish(ctx context.Context, outcomes []vault.Outcome) {
+	if len(outcomes) == 0 {
+		return
 	}
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second)
 	defer cancel()
-	if err := h.cfg.Vault.Finish(ctx, h.cfg.Actor, []vault.Outcome{{Use: use, Result: result}}); err != nil {
-		h.cfg.Log.Error("the audit log did not take an outcome", "key_ref", use.Ref.String(), "error", err)
+	if err := h.cfg.Vault.Finish(ctx, h.cfg.Actor, outcomes); err != nil {
+		h.cfg.Log.Error("the audit log did not take an outcome", "key_ref", outcomes[0].Use.Ref.String(), "outcomes", len(outcomes), "error", err)
 	}
 }
 
@@ -234,24 +267,4 @@ func (h *Hand) release(ctx context.Context, d, meter dlms.SystemTitle) {
 	if _, err := order(ctx, h.cfg.Bus, d, bus.Order{Release: &bus.Release{Meters: []dlms.SystemTitle{meter}}}); err != nil {
 		h.cfg.Log.Debug("claim not released, it will expire", "meter", meter.String(), "error", err)
 	}
-}
-
-var _ rotation.Hand = (*Hand)(nil)
-
-// Opens proves a version of CC_IS or CC_LAN by an association of the IS's own.
-func (h *Hand) Opens(ctx context.Context, k role.KeyRef) error {
-	place, err := h.cfg.Locate(ctx, k.Meter)
-	if err != nil {
-		return err
-	}
-	unlock, err := h.locks.hold(ctx, k.Meter)
-	if err != nil {
-		return err
-	}
-	defer unlock()
-	err = h.underLocked(ctx, place, k, "proof", func(context.Context, *client.Association) error { return nil })
-	if refusedByMeter(err) {
-		return fmt.Errorf("%w: %w", rotation.ErrRefused, err)
-	}
-	return err
 }

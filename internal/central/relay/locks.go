@@ -22,6 +22,9 @@ type lock struct {
 
 // hold locks a meter and returns what unlocks it, or gives up with ctx.
 func (l *locks) hold(ctx context.Context, meter dlms.SystemTitle) (unlock func(), err error) {
+	if ctx.Err() != nil {
+		return nil, fmt.Errorf("meter %s: %w", meter, context.Cause(ctx))
+	}
 	m := l.join(meter)
 	select {
 	case m.slot <- struct{}{}:

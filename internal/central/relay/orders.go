@@ -28,21 +28,9 @@ const (
 	eventLocaleChanged = 95
 )
 
-// Transfer carries a wrapped key to the meter: in the IS's own association where there is one, else in the
-// concentrator's, on order.
-func (h *Hand) Transfer(ctx context.Context, k role.KeyRef, wrapped []byte) error {
-	setup, ok := k.Role.Setup()
-	if !ok {
-		return fmt.Errorf("transfer %s: a key of this role is never transferred", k)
-	}
-	method := dlms.MethodRef{Class: dlms.ClassSecuritySetup, Instance: setup, Method: 2}
-	param := dlms.Array(dlms.Structure(dlms.Enum(0), dlms.OctetString(wrapped)))
-	return h.invoke(ctx, k.Meter, "transfer "+k.Role.String(), method, param)
-}
-
 // invoke invokes a method as the meter's profile wants it: end to end, or through the concentrator.
 func (h *Hand) invoke(ctx context.Context, meter dlms.SystemTitle, purpose string, m dlms.MethodRef, param dlms.Data) error {
-	place, err := h.cfg.Locate(ctx, meter)
+	place, err := h.locate(ctx, meter)
 	if err != nil {
 		return err
 	}
@@ -63,7 +51,7 @@ func action(m dlms.MethodRef, param dlms.Data) bus.Op {
 // Perform orders the concentrator to carry out operations in its own read/write association, and returns the first
 // refusal of the meter.
 func (h *Hand) Perform(ctx context.Context, meter dlms.SystemTitle, ops ...bus.Op) error {
-	place, err := h.cfg.Locate(ctx, meter)
+	place, err := h.locate(ctx, meter)
 	if err != nil {
 		return err
 	}
@@ -233,7 +221,7 @@ func (h *Hand) SetClock(ctx context.Context, meter dlms.SystemTitle, utcOffset t
 	now := h.cfg.Now().In(time.FixedZone("", int(utcOffset/time.Second)))
 	ref := dlms.AttributeRef{Class: dlms.ClassClock, Instance: clock, Attribute: 2}
 	value := dlms.DateTimeOf(now, 0).Octets()
-	place, err := h.cfg.Locate(ctx, meter)
+	place, err := h.locate(ctx, meter)
 	if err != nil {
 		return err
 	}

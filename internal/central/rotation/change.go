@@ -63,8 +63,11 @@ func (c Change) ref(version uint32) role.KeyRef {
 
 func (c Change) to() role.KeyRef { return c.ref(c.To) }
 
-// Store keeps the changes. Every method is one durable commit.
+// Store keeps the changes. Every method is one durable commit, or a part of that of Update.
 type Store interface {
+	// Update runs fn with a context that carries a transaction, and commits it, durably, if fn returns nil. Generate and
+	// the Mark methods of the vault, and Save, join it.
+	Update(ctx context.Context, fn func(ctx context.Context) error) error
 	// Ask inserts a change per meter and role that has no open one; it returns those inserted.
 	Ask(ctx context.Context, changes []Change) (int, error)
 	// Due returns open changes whose time has come, at most limit, at most one per meter (the first by role
@@ -130,13 +133,20 @@ type Provisioner interface {
 	Provision(ctx context.Context, concentrator dlms.SystemTitle, keys []role.KeyRef) error
 }
 
-// Hand is the IS's hand on a meter, through its concentrator.
+// Parcel is a wrapped key on its way to its meter.
+type Parcel struct {
+	Key     role.KeyRef
+	Wrapped []byte
+}
+
+// Hand is the IS's hand on meters, through their concentrator. It takes the meters of one concentrator together, none of
+// them twice; the answers are in the order of what was asked.
 type Hand interface {
-	// Transfer carries a wrapped key to the meter's security setup for the role.
-	Transfer(ctx context.Context, k role.KeyRef, wrapped []byte) error
-	// Opens tries to open an association of the IS's own under this version (CC_IS, CC_LAN). nil: it opened, which
+	// Transfer carries wrapped keys to the security setups of their meters for their roles.
+	Transfer(ctx context.Context, parcels []Parcel) []error
+	// Opens tries to open associations of the IS's own under these versions (CC_IS, CC_LAN). nil: it opened, which
 	// proves the key. ErrRefused: the meter, or somebody in its place, refused. Anything else proves nothing.
-	Opens(ctx context.Context, k role.KeyRef) error
+	Opens(ctx context.Context, keys []role.KeyRef) []error
 	// Shows reads, in an authenticated association, the check value of the key in force for a role, and whether the
 	// main log holds the event of a change of that key (94, 95).
 	Shows(ctx context.Context, k MeterRole) (cv key.CheckValue, logged bool, err error)

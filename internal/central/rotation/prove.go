@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 
 	"github.com/meterseal/meterseal/internal/defence"
 	"github.com/meterseal/meterseal/internal/role"
@@ -18,45 +19,83 @@ const (
 	notInForce
 )
 
-// prove seeks the proof of law 5 (step 5): n+1 in force, or n still in force, or neither.
-func (r *Reconciler) prove(ctx context.Context, c *Change) {
-	v, err := r.holds(ctx, c.to(), true)
-	if v == inForce {
-		r.finish(ctx, c)
-		return
+// prove seeks the proofs of law 5 (step 5): n+1 in force, or n still in force, or neither.
+func (r *Reconciler) prove(ctx context.Context, cs []*Change) {
+	var proven, open []*Change
+	for i, p := range r.holds(ctx, cs, (*Change).to, true) {
+		switch c := cs[i]; p.verdict {
+		case inForce:
+			proven = append(proven, c)
+		case notInForce:
+			open = append(open, c)
+		default:
+			r.entry(ctx, c, p.err)
+			r.later(c, p.err)
+		}
 	}
-	if v == unknown {
-		r.entry(ctx, c, err)
-		r.later(c, err)
-		return
-	}
-	old, err := r.holds(ctx, c.ref(c.From), false)
-	switch old {
-	case inForce:
-		r.again(ctx, c)
-	case notInForce:
-		c.Step = StepSearching
-		r.later(c, fmt.Errorf("neither v%d nor v%d is in force: searching", c.To, c.From))
-	default:
-		r.later(c, err)
+	r.finish(ctx, proven)
+	for i, p := range r.holds(ctx, open, func(c *Change) role.KeyRef { return c.ref(c.From) }, false) {
+		switch c := open[i]; p.verdict {
+		case inForce:
+			r.again(ctx, c)
+		case notInForce:
+			c.Step = StepSearching
+			r.later(c, fmt.Errorf("neither v%d nor v%d is in force: searching", c.To, c.From))
+		default:
+			r.later(c, p.err)
+		}
 	}
 }
 
-// holds asks the meter whether a version is in force. CC_LOCALE, which nobody remote can try, is proven by the check
-// value read in an authenticated association, and for a fresh version by the event of the change in the main log (an old
-// one may have left the log); the others by opening an association under them.
-func (r *Reconciler) holds(ctx context.Context, k role.KeyRef, fresh bool) (verdict, error) {
-	if k.Role == role.CCLOCALE {
-		return r.shown(ctx, k, fresh)
+// proof is a verdict and what there is to say about it.
+type proof struct {
+	verdict verdict
+	err     error
+}
+
+// holds asks meters whether a version is in force. CC_LOCALE, which nobody remote can try, is proven by the check value
+// read in an authenticated association, and for a fresh version by the event of the change in the main log (an old one may
+// have left the log); the others by opening an association under them.
+func (r *Reconciler) holds(ctx context.Context, cs []*Change, version func(*Change) role.KeyRef, fresh bool) []proof {
+	out := make([]proof, len(cs))
+	var keys []role.KeyRef
+	var tried, read []int
+	for i, c := range cs {
+		k := version(c)
+		if k.Role == role.CCLOCALE {
+			read = append(read, i)
+			continue
+		}
+		keys, tried = append(keys, k), append(tried, i)
 	}
-	err := r.cfg.Hand.Opens(ctx, k)
+	if len(keys) > 0 {
+		for n, err := range r.cfg.Hand.Opens(ctx, keys) {
+			out[tried[n]] = opened(err)
+		}
+	}
+	r.each(pick(cs, read), func(c *Change) {
+		p := &out[slices.Index(cs, c)]
+		p.verdict, p.err = r.shown(ctx, version(c), fresh)
+	})
+	return out
+}
+
+func pick(cs []*Change, indexes []int) []*Change {
+	out := make([]*Change, len(indexes))
+	for n, i := range indexes {
+		out[n] = cs[i]
+	}
+	return out
+}
+
+func opened(err error) proof {
 	switch {
 	case err == nil:
-		return inForce, nil
+		return proof{inForce, nil}
 	case errors.Is(err, ErrRefused):
-		return notInForce, err
+		return proof{notInForce, err}
 	default:
-		return unknown, err
+		return proof{unknown, err}
 	}
 }
 
@@ -78,24 +117,56 @@ func (r *Reconciler) shown(ctx context.Context, k role.KeyRef, fresh bool) (verd
 	}
 }
 
-// finish notes the proof in the vault first: the row may lag behind the vault, never the other way round.
-func (r *Reconciler) finish(ctx context.Context, c *Change) {
-	if err := r.cfg.Vault.MarkActive(ctx, []role.KeyRef{c.to()}); err != nil {
-		r.later(c, fmt.Errorf("mark active: %w", err))
+// finish notes proofs in the vault, and with them in the rows, and tells the concentrator.
+func (r *Reconciler) finish(ctx context.Context, cs []*Change) {
+	if len(cs) == 0 {
 		return
 	}
-	c.Step, c.LastError, c.DoneAt, c.Attempts = StepDone, "", r.cfg.Now(), 0
-	r.tell(ctx, c, c.to())
+	was := clones(cs)
+	err := r.cfg.Store.Update(ctx, func(ctx context.Context) error {
+		if err := r.cfg.Vault.MarkActive(ctx, refs(cs)); err != nil {
+			return fmt.Errorf("mark active: %w", err)
+		}
+		now := r.cfg.Now()
+		for _, c := range cs {
+			c.Step, c.LastError, c.DoneAt, c.Attempts = StepDone, "", now, 0
+		}
+		return r.save(ctx, cs)
+	})
+	switch {
+	case restored(cs, was, err) == nil:
+		r.tell(ctx, cs, (*Change).to)
+	case len(cs) == 1 && errors.Is(err, ErrMoved): // its row is another's to write; what it has shown stays true
+		if err := r.cfg.Vault.MarkActive(ctx, refs(cs)); err != nil {
+			r.later(cs[0], fmt.Errorf("mark active: %w", err))
+			return
+		}
+		r.tell(ctx, cs, (*Change).to)
+	case len(cs) == 1 || ctx.Err() != nil:
+		for _, c := range cs {
+			r.later(c, err)
+		}
+	default:
+		for _, c := range cs {
+			r.finish(ctx, []*Change{c})
+		}
+	}
 }
 
-// tell lets the concentrator know which version is in force. It may have forgotten an old one that came back by a late
+// tell lets the concentrator know which versions are in force. It may have forgotten an old one that came back by a late
 // transfer, and then gets it anew; else it would find it by trying.
-func (r *Reconciler) tell(ctx context.Context, c *Change, k role.KeyRef) {
-	if k.Role != role.CCLAN {
+func (r *Reconciler) tell(ctx context.Context, cs []*Change, version func(*Change) role.KeyRef) {
+	var lan []role.KeyRef
+	for _, c := range cs {
+		if k := version(c); k.Role == role.CCLAN {
+			lan = append(lan, k)
+		}
+	}
+	if len(lan) == 0 {
 		return
 	}
-	if err := r.cfg.Provisioner.Provision(ctx, c.Concentrator, []role.KeyRef{k}); err != nil {
-		r.cfg.Log.Warn("the concentrator was not told of the proof; it will be at its next contact", "key_ref", k.String(), "error", err)
+	if err := r.cfg.Provisioner.Provision(ctx, cs[0].Concentrator, lan); err != nil {
+		r.cfg.Log.Warn("the concentrator was not told of the proof; it will be at its next contact", "key_refs", len(lan), "first", lan[0].String(), "error", err)
 	}
 }
 
@@ -124,14 +195,14 @@ func (r *Reconciler) search(ctx context.Context, c *Change) {
 		return
 	}
 	for _, k := range candidates {
-		v, err := r.holds(ctx, k, false)
-		switch v {
+		p := r.holds(ctx, []*Change{c}, func(*Change) role.KeyRef { return k }, false)[0]
+		switch p.verdict {
 		case inForce:
 			r.found(ctx, c, k)
 			return
 		case unknown:
-			r.entry(ctx, c, err)
-			r.later(c, err)
+			r.entry(ctx, c, p.err)
+			r.later(c, p.err)
 			return
 		}
 	}
@@ -157,11 +228,11 @@ func (r *Reconciler) giveUp(ctx context.Context, k role.KeyRef) error {
 func (r *Reconciler) found(ctx context.Context, c *Change, k role.KeyRef) {
 	switch {
 	case k.Version == c.To:
-		r.finish(ctx, c)
+		r.finish(ctx, []*Change{c})
 		return
 	case c.To == 0 && k.Version == c.From: // somebody on the line refused in the meter's name
 		c.To = k.Version
-		r.finish(ctx, c)
+		r.finish(ctx, []*Change{c})
 		return
 	case c.To != 0:
 		if err := r.giveUp(ctx, c.to()); err != nil {
@@ -177,5 +248,5 @@ func (r *Reconciler) found(ctx context.Context, c *Change, k role.KeyRef) {
 	c.From, c.To, c.Step, c.Attempts = k.Version, 0, StepWanted, 0
 	c.DueAt = r.cfg.Now()
 	c.Tried++
-	r.tell(ctx, c, k)
+	r.tell(ctx, []*Change{c}, func(*Change) role.KeyRef { return k })
 }

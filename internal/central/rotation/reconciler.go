@@ -25,8 +25,8 @@ type Config struct {
 	Hand        Hand
 	Now         func() time.Time
 	Log         *slog.Logger
-	// Width is how many meters of one concentrator are in hand at once (default 8), Concentrators how many of those are
-	// (default 32), Batch how many changes one pass takes (default 200).
+	// Width is how many meters of one concentrator are searched at once (default 8), Concentrators how many of those are in
+	// hand (default 32), Batch how many changes one pass takes (default 1,600).
 	Width, Concentrators, Batch int
 	// RetryMin and RetryMax bound the time between two tries (defaults 2 s, 10 min).
 	RetryMin, RetryMax time.Duration
@@ -51,7 +51,7 @@ type Reconciler struct {
 func New(cfg Config) *Reconciler {
 	cfg.Width = cmp.Or(cfg.Width, 8)
 	cfg.Concentrators = cmp.Or(cfg.Concentrators, 32)
-	cfg.Batch = cmp.Or(cfg.Batch, 200)
+	cfg.Batch = cmp.Or(cfg.Batch, 1600)
 	cfg.RetryMin = cmp.Or(cfg.RetryMin, 2*time.Second)
 	cfg.RetryMax = cmp.Or(cfg.RetryMax, 10*time.Minute)
 	if cfg.Log == nil {
@@ -163,8 +163,8 @@ func (r *Reconciler) Pass(ctx context.Context) (int, error) {
 // step brings changes of one concentrator's meters one step further, all or none.
 type step func(ctx context.Context, concentrator dlms.SystemTitle, cs []*Change) error
 
-// group takes the changes of one concentrator's meters through the steps that happen in the house, all together, one
-// commit a step; then each meter on its own.
+// group takes the changes of one concentrator's meters through all steps together, one commit a step. What fails for one
+// of them holds no other up.
 func (r *Reconciler) group(ctx context.Context, concentrator dlms.SystemTitle, group []*Change) error {
 	steps := []struct {
 		from Step
@@ -179,7 +179,7 @@ func (r *Reconciler) group(ctx context.Context, concentrator dlms.SystemTitle, g
 	}
 	fresh := map[*Change]bool{} // marked sent by this very pass: nothing has left the house for it yet
 	for _, s := range steps {
-		at := slices.DeleteFunc(slices.Clone(group), func(c *Change) bool { return c.Step != s.from })
+		at := only(group, func(c *Change) bool { return c.Step == s.from })
 		if len(at) == 0 {
 			continue
 		}
@@ -189,7 +189,8 @@ func (r *Reconciler) group(ctx context.Context, concentrator dlms.SystemTitle, g
 			fresh[c] = s.from == StepProvisioned && c.Step == StepSent
 		}
 	}
-	return r.each(ctx, group, func(c *Change) { r.meter(ctx, c, fresh[c]) })
+	r.meters(ctx, group, fresh)
+	return r.conclude(ctx, group)
 }
 
 // together does a step for all at once; where that fails, one by one, so that one damaged row or one key that is
@@ -227,19 +228,24 @@ func (r *Reconciler) together(ctx context.Context, d dlms.SystemTitle, cs []*Cha
 	return failed
 }
 
-// generate makes n+1 (step 1).
+// generate makes n+1 (step 1) and the row that tells of it.
 func (r *Reconciler) generate(ctx context.Context, _ dlms.SystemTitle, cs []*Change) error {
-	refs, err := r.cfg.Vault.Generate(ctx, meterRoles(cs))
-	if err != nil {
-		return fmt.Errorf("generate: %w", err)
-	}
-	for i, c := range cs {
-		c.To, c.Step = refs[i].Version, StepGenerated
-	}
-	return r.save(ctx, cs)
+	was := clones(cs)
+	err := r.cfg.Store.Update(ctx, func(ctx context.Context) error {
+		refs, err := r.cfg.Vault.Generate(ctx, meterRoles(cs))
+		if err != nil {
+			return fmt.Errorf("generate: %w", err)
+		}
+		for i, c := range cs {
+			c.To, c.Step = refs[i].Version, StepGenerated
+		}
+		return r.save(ctx, cs)
+	})
+	return restored(cs, was, err)
 }
 
-// provision seals CC_LAN n+1 to the concentrator, which goes on with n (step 2). Other roles are not its business.
+// provision seals CC_LAN n+1 to the concentrator, which goes on with n (step 2). Other roles are not its business. No row
+// tells of it: done twice, it does what it did once.
 func (r *Reconciler) provision(ctx context.Context, d dlms.SystemTitle, cs []*Change) error {
 	if lan := lanRefs(cs); len(lan) > 0 {
 		if err := r.cfg.Provisioner.Provision(ctx, d, lan); err != nil {
@@ -249,55 +255,53 @@ func (r *Reconciler) provision(ctx context.Context, d dlms.SystemTitle, cs []*Ch
 	for _, c := range cs {
 		c.Step = StepProvisioned
 	}
-	return r.save(ctx, cs)
+	return nil
 }
 
 // send marks n+1 sent, durably, and then tells the concentrator to try it first (step 3). The mark comes before
 // everything that could let the meter have the key; a crash after it costs one version and nothing else.
 func (r *Reconciler) send(ctx context.Context, d dlms.SystemTitle, cs []*Change) error {
-	if err := r.cfg.Vault.MarkSent(ctx, refs(cs)); err != nil {
-		return fmt.Errorf("mark sent: %w", err)
+	was := clones(cs)
+	err := r.cfg.Store.Update(ctx, func(ctx context.Context) error {
+		if err := r.cfg.Vault.MarkSent(ctx, refs(cs)); err != nil {
+			return fmt.Errorf("mark sent: %w", err)
+		}
+		for _, c := range cs {
+			c.Step, c.Attempts = StepSent, 0
+		}
+		return r.save(ctx, cs)
+	})
+	if err != nil {
+		return restored(cs, was, err)
 	}
 	if lan := lanRefs(cs); len(lan) > 0 {
 		if err := r.cfg.Provisioner.Provision(ctx, d, lan); err != nil {
 			return fmt.Errorf("tell sent: %w", err)
 		}
 	}
-	for _, c := range cs {
-		c.Step, c.Attempts = StepSent, 0
-	}
-	return r.save(ctx, cs)
+	return nil
 }
 
-// meter carries the key to one meter if this pass has just marked it sent, and seeks the proof. A change found at
-// StepSent may have been transferred before a crash, or not: it is proven, never sent again.
-func (r *Reconciler) meter(ctx context.Context, c *Change, fresh bool) {
-	switch {
-	case c.Step == StepSent && fresh:
-		r.transfer(ctx, c)
-		r.prove(ctx, c)
-	case c.Step == StepSent:
-		r.prove(ctx, c)
-	case c.Step == StepSearching:
-		r.search(ctx, c)
+// clones copies changes, and restored puts the copies back where an update was not committed.
+func clones(cs []*Change) []Change {
+	out := make([]Change, len(cs))
+	for i, c := range cs {
+		out[i] = *c
 	}
+	return out
 }
 
-// transfer is step 4. Its outcome is only noted: success does not prove the change, nor does an error disprove it.
-func (r *Reconciler) transfer(ctx context.Context, c *Change) {
-	wrapped, err := r.cfg.Vault.Wrap(ctx, []role.KeyRef{c.to()})
-	if err == nil {
-		err = r.cfg.Hand.Transfer(ctx, c.to(), wrapped[0])
-	}
+func restored(cs []*Change, was []Change, err error) error {
 	if err != nil {
-		c.LastError = "transfer: " + err.Error()
-		r.entry(ctx, c, err)
-		r.cfg.Log.Warn("key transfer answered with an error; its outcome is open", "key_ref", c.to().String(), "error", err)
+		for i, c := range cs {
+			*c = was[i]
+		}
 	}
+	return err
 }
 
-// each runs f over the changes, Width at a time, and saves all of them together.
-func (r *Reconciler) each(ctx context.Context, cs []*Change, f func(*Change)) error {
+// each runs f over the changes, Width at a time.
+func (r *Reconciler) each(cs []*Change, f func(*Change)) {
 	sem := make(chan struct{}, r.cfg.Width)
 	var wg sync.WaitGroup
 	for _, c := range cs {
@@ -305,35 +309,39 @@ func (r *Reconciler) each(ctx context.Context, cs []*Change, f func(*Change)) er
 		wg.Go(func() { defer func() { <-sem }(); f(c) })
 	}
 	wg.Wait()
-	// A pass that is told to stop has still done what it did: write it down.
-	saveCtx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second)
-	defer cancel()
-	return r.settle(saveCtx, cs)
 }
 
-// settle saves what became of changes and tells of those that are done. A meter that was moved in the meantime takes none
-// of the others with it: what it has shown is in the vault, and is found again under its new concentrator.
-func (r *Reconciler) settle(ctx context.Context, cs []*Change) error {
-	err := r.save(ctx, cs)
-	if errors.Is(err, ErrMoved) && len(cs) > 1 {
-		err = nil
-		for _, c := range cs {
-			err = errors.Join(err, r.settle(ctx, []*Change{c}))
-		}
+// conclude saves how far the changes of a group have come, all together. A pass that is told to stop has still done what
+// it did: that is written down. What is done was saved with its proof.
+func (r *Reconciler) conclude(ctx context.Context, group []*Change) error {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second)
+	defer cancel()
+	if err := r.settle(ctx, only(group, func(c *Change) bool { return c.Step != StepDone })); err != nil {
 		return err
 	}
-	if errors.Is(err, ErrMoved) {
-		return nil
-	}
-	if err != nil {
-		return err
-	}
-	for _, c := range cs {
+	for _, c := range group {
 		if c.Step == StepDone {
 			r.cfg.OnDone(*c)
 		}
 	}
 	return nil
+}
+
+// settle saves how far changes have come. A meter that was moved in the meantime takes none of the others with it: what it
+// has shown is in the vault, and is found again under its new concentrator.
+func (r *Reconciler) settle(ctx context.Context, cs []*Change) error {
+	err := r.save(ctx, cs)
+	switch {
+	case !errors.Is(err, ErrMoved):
+		return err
+	case len(cs) == 1:
+		return nil
+	}
+	err = nil
+	for _, c := range cs {
+		err = errors.Join(err, r.settle(ctx, []*Change{c}))
+	}
+	return err
 }
 
 // postpone notes why a change could not go on and when to try again.
@@ -354,11 +362,10 @@ func (r *Reconciler) later(c *Change, cause error) {
 }
 
 func (r *Reconciler) save(ctx context.Context, cs []*Change) error {
-	out := make([]Change, len(cs))
-	for i, c := range cs {
-		out[i] = *c
+	if len(cs) == 0 {
+		return nil
 	}
-	if err := r.cfg.Store.Save(ctx, out); err != nil {
+	if err := r.cfg.Store.Save(ctx, clones(cs)); err != nil {
 		return fmt.Errorf("save key changes: %w", err)
 	}
 	return nil

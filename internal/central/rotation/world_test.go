@@ -80,6 +80,9 @@ func (w *world) law(format string, args ...any) {
 
 // Store
 
+// Update is no transaction: what is cut in the middle of it stays half done, which is worse than a database.
+func (w *world) Update(ctx context.Context, fn func(context.Context) error) error { return fn(ctx) }
+
 func (w *world) Ask(_ context.Context, changes []Change) (int, error) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -245,10 +248,14 @@ func (w *world) state(k role.KeyRef) string {
 func (w *world) Wrap(_ context.Context, keys []role.KeyRef) ([][]byte, error) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	if s := w.state(keys[0]); s != "sent" {
-		w.law("%s wrapped in state %q", keys[0], s)
+	out := make([][]byte, len(keys))
+	for i, k := range keys {
+		if s := w.state(k); s != "sent" {
+			w.law("%s wrapped in state %q", k, s)
+		}
+		out[i] = []byte{byte(k.Version)}
 	}
-	return [][]byte{{byte(keys[0].Version)}}, w.step()
+	return out, w.step()
 }
 
 func (w *world) Candidates(_ context.Context, k MeterRole) ([]role.KeyRef, error) {
@@ -286,7 +293,15 @@ func (w *world) Provision(_ context.Context, _ dlms.SystemTitle, keys []role.Key
 
 // Hand
 
-func (w *world) Transfer(_ context.Context, k role.KeyRef, _ []byte) error {
+func (w *world) Transfer(_ context.Context, parcels []Parcel) []error {
+	out := make([]error, len(parcels))
+	for i, p := range parcels {
+		out[i] = w.transfer(p.Key)
+	}
+	return out
+}
+
+func (w *world) transfer(k role.KeyRef) error {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	m := w.meters[MeterRole{k.Meter, k.Role}]
@@ -325,7 +340,15 @@ func (w *world) Transfer(_ context.Context, k role.KeyRef, _ []byte) error {
 
 func (m *meterKey) apply(v uint32) { m.inForce, m.ever[v] = v, true }
 
-func (w *world) Opens(_ context.Context, k role.KeyRef) error {
+func (w *world) Opens(_ context.Context, keys []role.KeyRef) []error {
+	out := make([]error, len(keys))
+	for i, k := range keys {
+		out[i] = w.opens(k)
+	}
+	return out
+}
+
+func (w *world) opens(k role.KeyRef) error {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	m := w.meters[MeterRole{k.Meter, k.Role}]

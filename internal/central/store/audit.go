@@ -65,39 +65,82 @@ func (s *Store) ListAudit(ctx context.Context, f audit.Filter) ([]audit.Row, err
 // come after the last one that has one.
 func (s *Store) UnnumberedAudit(ctx context.Context, limit int) ([]audit.Row, error) {
 	return list(ctx, s, scanAuditRow, `SELECT `+auditColumns+` FROM audit_entries
-		WHERE id > coalesce((SELECT entry FROM audit_leaves ORDER BY n DESC LIMIT 1), 0) ORDER BY id LIMIT ?`, limit)
+		WHERE id > coalesce((SELECT entry + entries - 1 FROM audit_leaves ORDER BY n DESC LIMIT 1), 0) ORDER BY id LIMIT ?`, limit)
 }
 
 // AuditSize implements audit.Store.
 func (s *Store) AuditSize(ctx context.Context) (int64, error) {
-	return one(ctx, s, scanInt, `SELECT coalesce(max(n) + 1, 0) FROM audit_leaves`)
+	return one(ctx, s, scanInt, `SELECT coalesce(max(n + entries), 0) FROM audit_leaves WHERE n = (SELECT max(n) FROM audit_leaves)`)
+}
+
+// auditTile is how many hashes stand in one row at most: few rows to write, and a short one to read where one hash is
+// wanted.
+const auditTile = 64
+
+// leafRun is a stretch of leaves whose entries follow each other: n of them from leaf and entry on.
+type leafRun struct{ leaf, entry, n int64 }
+
+func leafRuns(leaves []audit.Leaf) (runs []leafRun) {
+	for _, l := range leaves {
+		if last := len(runs) - 1; last >= 0 && runs[last].entry+runs[last].n == l.ID && runs[last].leaf+runs[last].n == l.N {
+			runs[last].n++
+			continue
+		}
+		runs = append(runs, leafRun{l.N, l.ID, 1})
+	}
+	return runs
 }
 
 // SaveAuditLeaves implements audit.Store.
 func (s *Store) SaveAuditLeaves(ctx context.Context, leaves []audit.Leaf, first int64, hashes []audit.Hash) error {
-	err := s.insertEach(ctx, `INSERT INTO audit_leaves (n, entry) VALUES (?, ?)`, len(leaves),
-		func(i int) []any { return []any{leaves[i].N, leaves[i].ID} })
+	runs := leafRuns(leaves)
+	err := s.insertEach(ctx, `INSERT INTO audit_leaves (n, entry, entries) VALUES (?, ?, ?)`, len(runs),
+		func(i int) []any { return []any{runs[i].leaf, runs[i].entry, runs[i].n} })
 	if err != nil {
 		return err
 	}
-	return s.insertEach(ctx, `INSERT INTO audit_hashes (idx, hash) VALUES (?, ?)`, len(hashes),
-		func(i int) []any { return []any{first + int64(i), hashes[i][:]} })
+	return s.insertEach(ctx, `INSERT INTO audit_hashes (idx, hash) VALUES (?, ?)`, (len(hashes)+auditTile-1)/auditTile,
+		func(i int) []any {
+			var tile []byte
+			for _, h := range hashes[i*auditTile : min((i+1)*auditTile, len(hashes))] {
+				tile = append(tile, h[:]...)
+			}
+			return []any{first + int64(i*auditTile), tile}
+		})
+}
+
+// auditTileRow is a row of hashes.
+type auditTileRow struct {
+	first  int64
+	hashes []byte
+}
+
+// hash returns the hash with an index, if it stands in the row.
+func (t auditTileRow) hash(idx int64) (h audit.Hash, ok bool) {
+	at := (idx - t.first) * int64(len(h))
+	if idx < t.first || at+int64(len(h)) > int64(len(t.hashes)) || len(t.hashes)%len(h) != 0 {
+		return h, false
+	}
+	return audit.Hash(t.hashes[at:][:len(h)]), true
 }
 
 // AuditHashes implements audit.Store.
 func (s *Store) AuditHashes(ctx context.Context, indexes []int64) ([]audit.Hash, error) {
 	rows, err := each(ctx, s, indexes, func(i int64) []any { return []any{i} },
-		func(r scanner) (h audit.Hash, err error) { return h, r.Scan(bytesOf(h[:])) },
-		`SELECT hash FROM audit_hashes WHERE idx = ?`)
+		func(r scanner) (t auditTileRow, err error) { return t, r.Scan(&t.first, &t.hashes) },
+		`SELECT idx, hash FROM audit_hashes WHERE idx <= ? ORDER BY idx DESC LIMIT 1`)
 	if err != nil {
 		return nil, err
 	}
 	out := make([]audit.Hash, len(indexes))
-	for i := range indexes {
-		if len(rows[i]) == 0 {
-			return nil, fmt.Errorf("store: audit hash %d is missing", indexes[i])
+	for i, idx := range indexes {
+		ok := len(rows[i]) > 0
+		if ok {
+			out[i], ok = rows[i][0].hash(idx)
 		}
-		out[i] = rows[i][0]
+		if !ok {
+			return nil, fmt.Errorf("store: audit hash %d is missing", idx)
+		}
 	}
 	return out, nil
 }
@@ -105,6 +148,8 @@ func (s *Store) AuditHashes(ctx context.Context, indexes []int64) ([]audit.Hash,
 // AuditLeaves implements audit.Store.
 func (s *Store) AuditLeaves(ctx context.Context, first int64, limit int) ([]audit.Leaf, error) {
 	return list(ctx, s, func(r scanner) (l audit.Leaf, err error) { return l, r.Scan(&l.N, &l.ID, &l.Body) },
-		`SELECT l.n, l.entry, e.body FROM audit_leaves l JOIN audit_entries e ON e.id = l.entry
-		WHERE l.n >= ? ORDER BY l.n LIMIT ?`, first, limit)
+		`SELECT l.n + (e.id - l.entry), e.id, e.body FROM audit_leaves l
+		JOIN audit_entries e ON e.id >= l.entry AND e.id < l.entry + l.entries
+		WHERE l.n >= coalesce((SELECT max(n) FROM audit_leaves WHERE n <= ?1), 0) AND l.n + (e.id - l.entry) >= ?1
+		ORDER BY l.n, e.id LIMIT ?2`, first, limit)
 }

@@ -9,11 +9,15 @@ import (
 	"github.com/meterseal/meterseal/internal/role"
 )
 
-// HandedOut reports whether a key version was sealed to a device before.
-func (s *Store) HandedOut(ctx context.Context, d dlms.SystemTitle, k role.KeyRef) (bool, error) {
-	rows, err := list(ctx, s, scanInt, `SELECT 1 FROM handouts WHERE device = ? AND meter = ? AND role = ? AND version = ?
-		LIMIT 1`, d[:], k.Meter[:], int(k.Role), k.Version)
-	return len(rows) > 0, err
+// HandedOut returns which of the key versions were sealed to a device before.
+func (s *Store) HandedOut(ctx context.Context, d dlms.SystemTitle, keys []role.KeyRef) (map[role.KeyRef]bool, error) {
+	rows, err := each(ctx, s, keys, func(k role.KeyRef) []any { return append(refArgs(k), d[:]) }, scanInt,
+		`SELECT 1 FROM handouts WHERE meter = ? AND role = ? AND version = ? AND device = ? LIMIT 1`)
+	out := make(map[role.KeyRef]bool, len(keys))
+	for i := range rows {
+		out[keys[i]] = len(rows[i]) > 0
+	}
+	return out, err
 }
 
 // Holders returns the devices that a key version was sealed to.

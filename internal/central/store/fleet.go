@@ -27,6 +27,18 @@ func (s *Store) Meter(ctx context.Context, title dlms.SystemTitle) (fleet.Meter,
 	return rows[0], true, nil
 }
 
+// MetersByTitle implements fleet.Store.
+func (s *Store) MetersByTitle(ctx context.Context, titles []dlms.SystemTitle) (map[dlms.SystemTitle]fleet.Meter, error) {
+	rows, err := each(ctx, s, titles, func(t dlms.SystemTitle) []any { return []any{t[:]} }, scanMeter, meterColumns+` WHERE title = ?`)
+	out := make(map[dlms.SystemTitle]fleet.Meter, len(titles))
+	for _, r := range rows {
+		for _, m := range r {
+			out[m.Title] = m
+		}
+	}
+	return out, err
+}
+
 func scanMeter(r scanner) (m fleet.Meter, err error) {
 	var at int64
 	var dc []byte

@@ -174,24 +174,39 @@ func (s *Store) RaiseSendCounters(ctx context.Context, rows []vault.CounterRow) 
 }
 
 // ReceiveFloors implements vault.Store.
-func (s *Store) ReceiveFloors(ctx context.Context, ref role.KeyRef) ([]vault.FloorRow, error) {
-	return list(ctx, s, func(r scanner) (f vault.FloorRow, err error) {
-		f.Ref = ref
+func (s *Store) ReceiveFloors(ctx context.Context, refs []role.KeyRef) ([][]vault.FloorRow, error) {
+	out, err := each(ctx, s, refs, refArgs, func(r scanner) (f vault.FloorRow, err error) {
 		return f, r.Scan(titleOf(&f.Title), &f.Last)
-	}, `SELECT title, last FROM receive_floors WHERE meter = ? AND role = ? AND version = ?`, refArgs(ref)...)
+	}, `SELECT title, last FROM receive_floors WHERE meter = ? AND role = ? AND version = ?`)
+	for i, ref := range refs {
+		for j := range out[i] {
+			out[i][j].Ref = ref
+		}
+	}
+	return out, err
 }
 
 // ErrFloor is returned for a counter that was accepted before.
 var ErrFloor = errors.New("store: a counter at or below one that was accepted")
 
-// RaiseReceiveFloor implements vault.Store. A node may have read the floor before another one raised it; the store has the
-// last word (law 4).
-func (s *Store) RaiseReceiveFloor(ctx context.Context, f vault.FloorRow) error {
-	n, err := s.exec(ctx, `INSERT INTO receive_floors (meter, role, version, title, last)
-		VALUES (?, ?, ?, ?, ?) ON CONFLICT (meter, role, version, title) DO UPDATE SET last = excluded.last
-		WHERE receive_floors.last < excluded.last`, append(refArgs(f.Ref), f.Title[:], f.Last)...)
-	if err == nil && n == 0 {
-		err = fmt.Errorf("%w: %d of %s under %s", ErrFloor, f.Last, f.Title, f.Ref)
+// RaiseReceiveFloors implements vault.Store. A node may have read the floor before another one raised it; the store has
+// the last word (law 4).
+func (s *Store) RaiseReceiveFloors(ctx context.Context, floors []vault.FloorRow) (refused []error, err error) {
+	if _, err := s.writer(ctx); err != nil {
+		return nil, err
 	}
-	return err
+	raised, err := each(ctx, s, floors, func(f vault.FloorRow) []any { return append(refArgs(f.Ref), f.Title[:], f.Last) },
+		scanInt, `INSERT INTO receive_floors (meter, role, version, title, last)
+		VALUES (?, ?, ?, ?, ?) ON CONFLICT (meter, role, version, title) DO UPDATE SET last = excluded.last
+		WHERE receive_floors.last < excluded.last RETURNING 1`)
+	if err != nil {
+		return nil, err
+	}
+	refused = make([]error, len(floors))
+	for i, f := range floors {
+		if len(raised[i]) == 0 {
+			refused[i] = fmt.Errorf("%w: %d of %s under %s", ErrFloor, f.Last, f.Title, f.Ref)
+		}
+	}
+	return refused, nil
 }

@@ -26,6 +26,11 @@ var _ rotation.Store = Changes{}
 const changeColumns = `id, meter, concentrator, role, from_version, to_version, step, reason, attempts, tried,
 	due_at, last_error, created_at, done_at`
 
+// Update implements rotation.Store.
+func (c Changes) Update(ctx context.Context, fn func(ctx context.Context) error) error {
+	return c.s.Update(ctx, fn)
+}
+
 // Ask inserts a change for each key that has no open one. Its concentrator is the one that the meter is under by now,
 // whatever the caller has read before; a meter under none is passed over.
 func (c Changes) Ask(ctx context.Context, changes []rotation.Change) (n int, err error) {
@@ -58,10 +63,11 @@ func (c Changes) ask(ctx context.Context, changes []rotation.Change) (int64, err
 // Due returns the open changes whose time has come, the first by role of each meter. One that waits for its next try
 // holds no other role up: a stuck CC_LAN must not keep an ended grant alive. One that is due beyond the horizon was
 // written by a clock that was ahead, and is due now. What is under a concentrator that another node has leased is not in
-// the answer.
+// the answer. The "+" keeps the engines from another index than that of the order: a campaign has many rows that are due at
+// once, of which a pass wants the first few.
 func (c Changes) Due(ctx context.Context, now, horizon time.Time, limit int) ([]rotation.Change, error) {
 	return list(ctx, c.s, scanChange, `SELECT `+changeColumns+` FROM changes c
-		WHERE step <> 'done' AND (due_at <= ?1 OR due_at > ?2) AND NOT EXISTS (SELECT 1 FROM changes o
+		WHERE step <> 'done' AND (+due_at <= ?1 OR +due_at > ?2) AND NOT EXISTS (SELECT 1 FROM changes o
 			WHERE o.meter = c.meter AND o.step <> 'done' AND o.role_order < c.role_order AND (o.due_at <= ?1 OR o.due_at > ?2))
 		AND NOT EXISTS (SELECT 1 FROM leases l WHERE l.kind = ?3 AND l.subject = c.concentrator
 			AND l.until > ?1 AND l.until <= ?4 AND l.owner <> ?5)

@@ -8,6 +8,7 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
+	"sync"
 
 	"github.com/pressly/goose/v3"
 	_ "modernc.org/sqlite" // the database/sql driver "sqlite"
@@ -58,7 +59,7 @@ func openSQLite(ctx context.Context, dir string, o Options) (e *sqliteEngine, er
 	}
 	e.readerDB.SetMaxOpenConns(o.Readers)
 	e.readerDB.SetMaxIdleConns(o.Readers)
-	e.reader = sqliteSession{db: e.readerDB}
+	e.reader = sqliteSession{db: e.readerDB, shared: &sync.Map{}}
 	return e, nil
 }
 
@@ -125,6 +126,12 @@ func (e *sqliteEngine) read() session { return e.reader }
 
 func (e *sqliteEngine) close() error {
 	var errs []error
+	if e.reader.shared != nil {
+		e.reader.shared.Range(func(_, s any) bool {
+			errs = append(errs, s.(*sql.Stmt).Close()) //nolint:errcheck,forcetypeassert // only statements are stored
+			return true
+		})
+	}
 	for _, s := range e.writer.kept {
 		errs = append(errs, s.Close())
 	}
@@ -150,7 +157,9 @@ type sqlDB interface {
 type sqliteSession struct {
 	db   sqlDB
 	conn *sql.Conn
-	kept map[string]*sql.Stmt // prepared once for the life of the connection; nil: prepared for each call
+	kept map[string]*sql.Stmt // prepared once for the life of the connection
+	// shared is kept of a pool, for many goroutines. Neither: prepared for each call.
+	shared *sync.Map
 }
 
 // maxKept bounds the statements that stay prepared; the statements of this package are far fewer.
@@ -158,17 +167,29 @@ const maxKept = 400
 
 // prepare returns a statement and what to do with it in the end.
 func (s sqliteSession) prepare(ctx context.Context, query string) (stmt *sql.Stmt, done func() error, err error) {
+	keep := func() error { return nil }
 	if stmt := s.kept[query]; stmt != nil {
-		return stmt, func() error { return nil }, nil
+		return stmt, keep, nil
+	}
+	if s.shared != nil {
+		if known, ok := s.shared.Load(query); ok {
+			return known.(*sql.Stmt), keep, nil //nolint:errcheck,forcetypeassert // only statements are stored
+		}
 	}
 	if stmt, err = s.db.PrepareContext(ctx, query); err != nil {
 		return nil, nil, err
+	}
+	if s.shared != nil {
+		if first, lost := s.shared.LoadOrStore(query, stmt); lost {
+			return first.(*sql.Stmt), stmt.Close, nil //nolint:errcheck,forcetypeassert // only statements are stored
+		}
+		return stmt, keep, nil
 	}
 	if s.kept == nil || len(s.kept) >= maxKept {
 		return stmt, stmt.Close, nil
 	}
 	s.kept[query] = stmt
-	return stmt, func() error { return nil }, nil
+	return stmt, keep, nil
 }
 
 func (s sqliteSession) exec(ctx context.Context, query string, args []any) (int64, error) {
@@ -179,27 +200,43 @@ func (s sqliteSession) execEach(ctx context.Context, query string, n int, args f
 	if n == 0 {
 		return 0, nil
 	}
+	row, plain := insertedRow(query)
+	for i := 0; i < n; {
+		rows := 1
+		if plain {
+			rows = rowsOf(n - i)
+		}
+		k, err := s.execRows(ctx, manyRows(query, row, rows), i, rows, args)
+		if err != nil {
+			return 0, err
+		}
+		changed, i = changed+k, i+rows
+	}
+	return changed, nil
+}
+
+// execRows runs a statement with the arguments of some rows, from the i-th on.
+func (s sqliteSession) execRows(ctx context.Context, query string, i, rows int, args func(int) []any) (changed int64, err error) {
 	stmt, done, err := s.prepare(ctx, query)
 	if err != nil {
 		return 0, err
 	}
 	defer func() { err = errors.Join(err, done()) }()
-	for i := range n {
-		bound, err := bind(args(i))
+	var all []any
+	for j := range rows {
+		bound, err := bind(args(i + j))
 		if err != nil {
 			return 0, err
 		}
-		res, err := stmt.ExecContext(ctx, bound...)
-		if err != nil {
-			return 0, err
+		if all = append(all, bound...); rows == 1 {
+			all = bound
 		}
-		k, err := res.RowsAffected()
-		if err != nil {
-			return 0, err
-		}
-		changed += k
 	}
-	return changed, nil
+	res, err := stmt.ExecContext(ctx, all...)
+	if err != nil {
+		return 0, err
+	}
+	return res.RowsAffected()
 }
 
 func (s sqliteSession) query(ctx context.Context, query string, args []any, each func(scanner) error) error {

@@ -144,10 +144,7 @@ func (j *journal) Append(records []record) (Position, error) {
 		return Position{}, fmt.Errorf("key journal: %w", err)
 	}
 	next := chain(j.hash, body)
-	line, err := json.Marshal(journalLine{Hash: hex.EncodeToString(next[:]), Body: body})
-	if err != nil {
-		return Position{}, fmt.Errorf("key journal: %w", err)
-	}
+	line := appendJournalLine(next, body)
 	if len(line) >= maxJournalLine {
 		return Position{}, fmt.Errorf("key journal: a batch of %d bytes, want less than %d", len(line), maxJournalLine)
 	}
@@ -157,6 +154,14 @@ func (j *journal) Append(records []record) (Position, error) {
 	}
 	j.hash = next
 	return j.positionLocked(), nil
+}
+
+// appendJournalLine writes a journalLine. The body is JSON as Marshal has just written it: to hand it to Marshal once more
+// would read all of it again.
+func appendJournalLine(hash [sha256.Size]byte, body []byte) []byte {
+	line := make([]byte, 0, len(body)+2*len(hash)+32)
+	line = hex.AppendEncode(append(line, `{"hash":"`...), hash[:])
+	return append(append(append(line, `","body":`...), body...), '}')
 }
 
 func chain(prev [sha256.Size]byte, body []byte) [sha256.Size]byte {

@@ -40,7 +40,7 @@ type item struct {
 // Generate implements Vault.
 func (v *Software) Generate(ctx context.Context, by audit.Actor, keys []Target) ([]Generated, error) {
 	var out []Generated
-	err := v.step(ctx, func(ctx context.Context, c *change) error {
+	err := v.join(ctx, func(ctx context.Context, c *change) error {
 		versions, err := v.store.KeyVersions(ctx, keys)
 		if err != nil {
 			return err

@@ -54,12 +54,24 @@ type dying struct {
 }
 
 func (d *dying) Durable(ctx context.Context, fn func(ctx context.Context) error) error {
-	return d.Store.Durable(ctx, func(ctx context.Context) error {
+	return d.Store.Durable(ctx, d.last(fn))
+}
+
+func (d *dying) Update(ctx context.Context, fn func(ctx context.Context) error) error {
+	if d.InUpdate(ctx) {
+		return d.Store.Update(ctx, fn)
+	}
+	return d.Store.Update(ctx, d.last(fn))
+}
+
+// last is fn, and then death.
+func (d *dying) last(fn func(ctx context.Context) error) func(ctx context.Context) error {
+	return func(ctx context.Context) error {
 		if err := fn(ctx); err != nil || !d.dead {
 			return err
 		}
 		return diesAtCommit(ctx, d.Store)
-	})
+	}
 }
 
 func TestLaw5ANodeThatDiedBeforeItsCommitComesBackAfterAnotherTookOver(t *testing.T) {

@@ -89,8 +89,11 @@ type Software struct {
 	without  defence.Set
 	space    *Space // nil: the vault was never opened without its journal
 
-	mu   sync.Mutex
-	uses map[useKey]*handle // one per key version and own title, for the life of the process
+	floors *floors
+
+	mu     sync.Mutex
+	uses   map[useKey]*handle // one per key version and own title
+	tables map[role.KeyRef]*security.FloorTable
 	// stated are the versions that this process has put into its journal.
 	stated map[role.KeyRef]bool
 }
@@ -102,7 +105,7 @@ var _ Vault = (*Software)(nil)
 func Open(ctx context.Context, dir string, root *Root, store Store, log *audit.Log, o Options) (*Software, error) {
 	v := &Software{
 		root: root, store: store, audit: log, block: o.Block, now: o.Now, rand: o.Rand, log: o.Log,
-		uses: map[useKey]*handle{}, wrapAEAD: o.WrapAEAD, crash: o.Crash, without: o.Without,
+		uses: map[useKey]*handle{}, tables: map[role.KeyRef]*security.FloorTable{}, floors: newFloors(store), wrapAEAD: o.WrapAEAD, crash: o.Crash, without: o.Without,
 	}
 	if v.block == 0 {
 		v.block = 64

@@ -162,9 +162,11 @@ type Store interface {
 	SendCounters(ctx context.Context, title dlms.SystemTitle, refs []role.KeyRef) (map[role.KeyRef]CounterRow, error)
 	// RaiseSendCounters writes ceilings and raises; it never lowers one.
 	RaiseSendCounters(ctx context.Context, rows []CounterRow) error
-	ReceiveFloors(ctx context.Context, ref role.KeyRef) ([]FloorRow, error)
-	// RaiseReceiveFloor refuses a counter that is not above the one in the store: another node has accepted it.
-	RaiseReceiveFloor(ctx context.Context, row FloorRow) error
+	// ReceiveFloors returns the floors under each key.
+	ReceiveFloors(ctx context.Context, refs []role.KeyRef) ([][]FloorRow, error)
+	// RaiseReceiveFloors refuses, one by one, the counters that are not above the one in the store: another node has
+	// accepted them. The others are raised.
+	RaiseReceiveFloors(ctx context.Context, rows []FloorRow) (refused []error, err error)
 
 	AddHandouts(ctx context.Context, handouts []Handout) error
 	// RestoreHandouts notes that the devices among the titles of these counters were given the versions, where that is not

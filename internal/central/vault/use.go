@@ -44,20 +44,24 @@ func (v *Software) OpenFor(ctx context.Context, by audit.Actor, own dlms.SystemT
 		if err := v.checkNode(ctx, own); err != nil {
 			return err
 		}
+		var refs []role.KeyRef
 		for i := range items {
-			it := &items[i]
-			if it.err == nil {
-				it.err = usable(it.row)
+			if it := &items[i]; it.err == nil {
+				if it.err = usable(it.row); it.err == nil {
+					refs = append(refs, it.ref)
+				}
 			}
-			if it.err != nil {
+		}
+		held, err := v.hold(ctx, own, refs)
+		if err != nil {
+			return err
+		}
+		for i := range items {
+			if items[i].err != nil {
 				continue
 			}
-			h, err := v.handle(ctx, useKey{it.ref, own})
-			if err != nil {
-				return err
-			}
-			handles[i] = h
-			if row, short := h.ahead(); short {
+			handles[i], held = held[0], held[1:]
+			if row, short := handles[i].ahead(); short {
 				c.counters = append(c.counters, row)
 			}
 		}
@@ -138,53 +142,77 @@ func (v *Software) use(row KeyRow, own dlms.SystemTitle, op string, h *handle) (
 	}, nil
 }
 
-// handle returns the process's one handle for a key and title, from the store the first time.
-func (v *Software) handle(ctx context.Context, k useKey) (*handle, error) {
+// hold returns the process's one handle for each key and title, from the store the first time.
+func (v *Software) hold(ctx context.Context, own dlms.SystemTitle, refs []role.KeyRef) ([]*handle, error) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
-	if h := v.uses[k]; h != nil {
-		return h, nil
-	}
-	rows, err := v.store.SendCounters(ctx, k.own, []role.KeyRef{k.ref})
-	if err != nil {
-		return nil, err
-	}
-	h := &handle{v: v, key: k, durable: rows[k.ref].reservation()}
-	h.last = h.durable.Ceiling
-	if h.send, err = security.NewBlockCounter(security.BlockConfig{
-		Start: h.durable, Size: v.block, Reserve: h.reserve,
-	}); err != nil {
-		return nil, err
-	}
-	if h.floor, err = v.floors(ctx, k.ref); err != nil {
-		return nil, err
-	}
-	v.uses[k] = h
-	return h, nil
-}
-
-// floors reads the receive floors of a key. They are per key, not per own title; a second own title of this process
-// shares the table.
-func (v *Software) floors(ctx context.Context, ref role.KeyRef) (*security.FloorTable, error) {
-	for k, h := range v.uses {
-		if k.ref == ref {
-			return h.floor, nil
+	var missing []role.KeyRef
+	for _, ref := range refs {
+		if v.uses[useKey{ref, own}] == nil {
+			missing = append(missing, ref)
 		}
 	}
-	rows, err := v.store.ReceiveFloors(ctx, ref)
+	if err := v.makeLocked(ctx, own, missing); err != nil {
+		return nil, err
+	}
+	out := make([]*handle, len(refs))
+	for i, ref := range refs {
+		out[i] = v.uses[useKey{ref, own}]
+	}
+	return out, nil
+}
+
+// makeLocked makes handles for keys that have none.
+func (v *Software) makeLocked(ctx context.Context, own dlms.SystemTitle, refs []role.KeyRef) error {
+	if len(refs) == 0 {
+		return nil
+	}
+	rows, err := v.store.SendCounters(ctx, own, refs)
+	if err != nil {
+		return err
+	}
+	floors, err := v.floorsLocked(ctx, refs)
+	if err != nil {
+		return err
+	}
+	for i, ref := range refs {
+		h := &handle{v: v, key: useKey{ref, own}, durable: rows[ref].reservation(), floor: floors[i]}
+		h.last = h.durable.Ceiling
+		if h.send, err = security.NewBlockCounter(security.BlockConfig{
+			Start: h.durable, Size: v.block, Reserve: h.reserve,
+		}); err != nil {
+			return err
+		}
+		v.uses[h.key] = h
+	}
+	return nil
+}
+
+// floorsLocked reads the receive floors of keys. They are per key, not per own title; a second own title of this process
+// shares the table.
+func (v *Software) floorsLocked(ctx context.Context, refs []role.KeyRef) ([]*security.FloorTable, error) {
+	rows, err := v.store.ReceiveFloors(ctx, refs)
 	if err != nil {
 		return nil, err
 	}
-	floors := make([]security.Floor, len(rows))
-	for i, f := range rows {
-		floors[i] = security.Floor{Title: f.Title, Last: dlms.InvocationCounter(f.Last)}
+	out := make([]*security.FloorTable, len(refs))
+	for i, ref := range refs {
+		if out[i] = v.tables[ref]; out[i] != nil {
+			continue
+		}
+		floors := make([]security.Floor, len(rows[i]))
+		for j, f := range rows[i] {
+			floors[j] = security.Floor{Title: f.Title, Last: dlms.InvocationCounter(f.Last)}
+		}
+		out[i], err = security.NewFloorTable(security.FloorConfig{Floors: floors, Persist: func(f security.Floor) error {
+			return v.floors.raise(FloorRow{Ref: ref, Title: f.Title, Last: uint32(f.Last)})
+		}})
+		if err != nil {
+			return nil, err
+		}
+		v.tables[ref] = out[i]
 	}
-	return security.NewFloorTable(security.FloorConfig{Floors: floors, Persist: func(f security.Floor) error {
-		ctx, cancel := background()
-		defer cancel()
-		row := FloorRow{Ref: ref, Title: f.Title, Last: uint32(f.Last)}
-		return v.store.Durable(ctx, func(ctx context.Context) error { return v.store.RaiseReceiveFloor(ctx, row) })
-	}})
+	return out, nil
 }
 
 // Next implements security.SendCounter.

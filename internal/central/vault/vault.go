@@ -20,7 +20,7 @@ import (
 // batches, and are durable before they return. Where an operation has a result per key, a key that was refused
 // has its own error there, and the others go on; the operation's own error means that nothing may be relied on.
 //
-// None but the Mark methods may be called with a context that carries a transaction of the store.
+// None but Generate and the Mark methods may be called with a context that carries a transaction of the store.
 type Vault interface {
 	// ID names the vault for ever. It is bound into every row.
 	ID() string
@@ -35,7 +35,8 @@ type Vault interface {
 	EnrolDevice(ctx context.Context, by audit.Actor, file enrol.File, fingerprint string) error
 
 	// Generate makes the next version of each key, state pending. A newest version that is pending already, as
-	// after a crash, is returned instead of a further one. CCC is not generated: it comes from the maker.
+	// after a crash, is returned instead of a further one. CCC is not generated: it comes from the maker. It may be part
+	// of a caller's Update.
 	Generate(ctx context.Context, by audit.Actor, keys []Target) ([]Generated, error)
 	// Wrap wraps pending or sent versions under their meters' CCC for key_transfer. It marks nothing.
 	Wrap(ctx context.Context, by audit.Actor, keys []role.KeyRef) ([]Wrapped, error)

@@ -81,6 +81,15 @@ func (c *Cluster) Database(tb testing.TB) string {
 	return c.url(name)
 }
 
+// Keep makes an empty database that stays until Stop, for what several tests share, and returns its URL.
+func (c *Cluster) Keep(ctx context.Context) (url string, err error) {
+	name, err := c.create(ctx)
+	if err != nil {
+		return "", fmt.Errorf("pgtest: %w", err)
+	}
+	return c.url(name), nil
+}
+
 // drop removes a database, with whatever is still connected to it.
 func (c *Cluster) drop(name string) error {
 	c.mu.Lock()

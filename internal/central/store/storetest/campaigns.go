@@ -328,7 +328,8 @@ func spent(t *testing.T, w *world) {
 				w.RaiseSendCounters(ctx, []vault.CounterRow{{Ref: old.Ref, Title: dc, Ceiling: 1<<32 - 1}}), // of a key that is not in force
 				w.RaiseSendCounters(ctx, []vault.CounterRow{{Ref: now.Ref, Title: dc, Ceiling: 1<<31 - 1 + uint32(i%2)}}))
 		}
-		return errors.Join(err, w.RaiseReceiveFloor(ctx, vault.FloorRow{Ref: keyRow(meters[2], 1, "").Ref, Title: meters[2], Last: 1 << 31}))
+		_, errF := w.RaiseReceiveFloors(ctx, []vault.FloorRow{{Ref: keyRow(meters[2], 1, "").Ref, Title: meters[2], Last: 1 << 31}})
+		return errors.Join(err, errF)
 	})
 	want := []rotation.MeterRole{{Meter: meters[1], Role: role.CCLAN}, {Meter: meters[2], Role: role.CCIS}}
 	got, err := w.Spent(t.Context(), 10)

@@ -62,7 +62,7 @@ func (p *party) enter(meter dlms.SystemTitle) (leave func()) {
 // Generate makes the next version, or returns the one that is pending.
 func (p *party) Generate(ctx context.Context, keys []rotation.MeterRole) (refs []role.KeyRef, err error) {
 	defer p.enter(keys[0].Meter)()
-	err = p.s.Durable(ctx, func(ctx context.Context) error {
+	err = p.s.Update(ctx, func(ctx context.Context) error {
 		refs = nil
 		for _, k := range keys {
 			vs, err := p.s.KeyVersions(ctx, []vault.Target{{Meter: k.Meter, Role: k.Role}})
@@ -119,7 +119,7 @@ func (p *party) Standing(ctx context.Context, k role.KeyRef) (rotation.Standing,
 func (*party) Entry(context.Context, dlms.SystemTitle) (role.Role, error) { return role.CCIS, nil }
 
 func (p *party) mark(ctx context.Context, keys []role.KeyRef, s vault.State) error {
-	return p.s.Durable(ctx, func(ctx context.Context) error {
+	return p.s.Update(ctx, func(ctx context.Context) error {
 		changes := make([]vault.StateChange, len(keys))
 		for i, k := range keys {
 			changes[i] = vault.StateChange{Ref: k, State: s, At: at}
@@ -153,7 +153,14 @@ func (*party) CheckValue(_ context.Context, k role.KeyRef) (vault.CheckValue, er
 func (*party) Provision(context.Context, dlms.SystemTitle, []role.KeyRef) error { return nil }
 
 // Transfer gives the key to the meter.
-func (p *party) Transfer(ctx context.Context, k role.KeyRef, _ []byte) error {
+func (p *party) Transfer(ctx context.Context, parcels []rotation.Parcel) []error {
+	for _, k := range parcels {
+		p.transfer(ctx, k.Key)
+	}
+	return make([]error, len(parcels))
+}
+
+func (p *party) transfer(ctx context.Context, k role.KeyRef) {
 	defer p.enter(k.Meter)()
 	if p.pause != nil {
 		p.pause(ctx)
@@ -164,11 +171,18 @@ func (p *party) Transfer(ctx context.Context, k role.KeyRef, _ []byte) error {
 		p.broken = append(p.broken, fmt.Sprintf("%s was transferred twice", k))
 	}
 	p.inForce[k.Meter] = k.Version
-	return nil
 }
 
 // Opens opens under the version in force.
-func (p *party) Opens(_ context.Context, k role.KeyRef) error {
+func (p *party) Opens(_ context.Context, keys []role.KeyRef) []error {
+	out := make([]error, len(keys))
+	for i, k := range keys {
+		out[i] = p.opens(k)
+	}
+	return out
+}
+
+func (p *party) opens(k role.KeyRef) error {
 	defer p.enter(k.Meter)()
 	p.mu.Lock()
 	defer p.mu.Unlock()

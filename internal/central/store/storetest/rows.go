@@ -30,7 +30,8 @@ func countersNeverFall(t *testing.T, w *world) {
 			return w.RaiseSendCounters(ctx, []vault.CounterRow{row, row}) // one counter twice in a batch
 		})
 		err := w.Durable(t.Context(), func(ctx context.Context) error {
-			return w.RaiseReceiveFloor(ctx, vault.FloorRow{Ref: ref, Title: meters[0], Last: c.last})
+			refused, err := w.RaiseReceiveFloors(ctx, []vault.FloorRow{{Ref: ref, Title: meters[0], Last: c.last}})
+			return errors.Join(append(refused, err)...)
 		})
 		if rises := c.ceiling == 100; rises != (err == nil) || !rises && !errors.Is(err, store.ErrFloor) {
 			t.Errorf("receive floor %d: got %v", c.last, err)
@@ -41,10 +42,10 @@ func countersNeverFall(t *testing.T, w *world) {
 	if got[ref].Ceiling != 100 || got[ref].Raised != 9 {
 		t.Errorf("want ceiling 100 and 9 raised, got %+v", got[ref])
 	}
-	floors, err := w.ReceiveFloors(t.Context(), ref)
+	all, err := w.ReceiveFloors(t.Context(), []role.KeyRef{ref})
 	w.must(err)
-	if len(floors) != 1 || floors[0].Last != 7 || floors[0].Title != meters[0] {
-		t.Errorf("want 7, got %+v", floors)
+	if floors := all[0]; len(floors) != 1 || floors[0].Last != 7 || floors[0].Title != meters[0] || floors[0].Ref != ref {
+		t.Errorf("want 7, got %+v", all)
 	}
 }
 

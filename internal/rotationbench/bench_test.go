@@ -1,0 +1,136 @@
+package rotationbench
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"os"
+	"runtime"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/meterseal/meterseal/internal/central/store/pgtest"
+)
+
+var (
+	flagMeters = flag.Int("rotation.meters", 100_000, "how many meters the fleet has; the published figures are for 100,000")
+	flagSizes  = flag.String("rotation.sizes", "10000,1000000", "the fleets of BenchmarkRotationMemory")
+)
+
+var (
+	cluster pgtest.Cluster
+	worlds  = fleets{}
+)
+
+func TestMain(m *testing.M) {
+	flag.Parse()
+	code := m.Run()
+	if err := errors.Join(worlds.close(), cluster.Stop()); err != nil {
+		fmt.Fprintln(os.Stderr, err) //nolint:forbidigo // the end of a test binary: nobody else is left to tell
+		code = max(code, 1)
+	}
+	os.Exit(code)
+}
+
+// fleets are the worlds that several benchmarks share: a fleet takes minutes to import.
+type fleets map[string]*world
+
+// of returns the world with that many meters on an engine, whose first live meters can be asked something.
+func (f fleets) of(tb testing.TB, engine string, s size) *world {
+	tb.Helper()
+	name := fmt.Sprintf("%s %+v", engine, s)
+	if w := f[name]; w != nil {
+		return w
+	}
+	url := ""
+	if engine == "postgres" {
+		var err error
+		if url, err = cluster.Keep(tb.Context()); err != nil {
+			tb.Fatal(err)
+		}
+	}
+	begun := time.Now()
+	w, err := newWorld(context.WithoutCancel(tb.Context()), url, s)
+	if err != nil {
+		tb.Fatal(err)
+	}
+	tb.Logf("%s: a fleet of %d meters was made ready in %s", engine, s.meters, time.Since(begun).Round(time.Second))
+	f[name] = w
+	return w
+}
+
+func (f fleets) close() error {
+	var errs []error
+	for name, w := range f {
+		errs = append(errs, w.close())
+		delete(f, name)
+	}
+	return errors.Join(errs...)
+}
+
+func engines(b *testing.B, run func(b *testing.B, engine string)) {
+	b.Helper()
+	for _, engine := range []string{"sqlite", "postgres"} {
+		b.Run(engine, func(b *testing.B) { run(b, engine) })
+	}
+}
+
+// BenchmarkRotation measures complete rotations of CC_LAN: asked for, generated, journalled, sealed to the concentrator,
+// wrapped, sent in an association of the central system's own, proven by another one under the new key, told to the
+// concentrator, with every audit entry numbered.
+func BenchmarkRotation(b *testing.B) {
+	engines(b, func(b *testing.B, engine string) {
+		w := worlds.of(b, engine, size{*flagMeters, *flagMeters})
+		w.measure(b, func(ctx context.Context, stations []int, n int) error {
+			return errors.Join(w.ask(ctx, stations, n), w.finish(ctx))
+		})
+	})
+}
+
+// BenchmarkRotationFloor measures the same rows and the same commits without a key, in the same database.
+func BenchmarkRotationFloor(b *testing.B) {
+	engines(b, func(b *testing.B, engine string) {
+		w := worlds.of(b, engine, size{*flagMeters, *flagMeters})
+		w.measure(b, w.floorOf)
+	})
+}
+
+// measure does something with b.N meters, those of a fleet one after the other, and round again.
+func (w *world) measure(b *testing.B, do func(ctx context.Context, stations []int, n int) error) {
+	b.Helper()
+	ctx := b.Context()
+	var cpu time.Duration
+	b.ResetTimer()
+	b.StopTimer()
+	for left := b.N; left > 0; {
+		n := min(left, len(w.rows))
+		stations, err := w.some(ctx, n)
+		if err != nil {
+			b.Fatal(err)
+		}
+		runtime.GC() // what was made ready is not what is measured
+		before := spent(b)
+		b.StartTimer()
+		err = do(ctx, stations, n)
+		b.StopTimer()
+		cpu += spent(b) - before
+		if err != nil {
+			b.Fatal(err)
+		}
+		left -= n
+	}
+	b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "rotations/s")
+	b.ReportMetric(float64(cpu.Microseconds())/float64(b.N), "cpu-us/rotation")
+}
+
+// spent is the processor time of this process: all of the parts, but not PostgreSQL.
+func spent(b *testing.B) time.Duration {
+	b.Helper()
+	var u syscall.Rusage
+	if err := syscall.Getrusage(syscall.RUSAGE_SELF, &u); err != nil {
+		b.Fatal(err)
+	}
+	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
+}
