@@ -48,10 +48,7 @@ utc_offset, retry_min, retry_max. Paths are meant from the directory of the file
 		RunE: func(c *cobra.Command, _ []string) error { return o.run(c) },
 	}
 	c.Flags().StringVar(&o.store, "store", "", "PostgreSQL database, postgres://user@host:port/database (default: store of --config, or SQLite)")
-	s := c.PersistentFlags()
-	s.StringVar(&o.config, "config", "", "configuration file of the central system")
-	s.StringVar(&o.data, "data", "", "data directory of a running central system (default: that of --config)")
-	s.BoolVar(&o.json, "json", false, "print JSON")
+	o.flags(c.PersistentFlags())
 	c.AddCommand(o.initCommand(),
 		o.importCommand(), o.enrolCommand(), o.assignCommand(), o.provisionCommand(), o.associateCommand(),
 		o.collectCommand(), o.readingsCommand(), o.sightingsCommand(), o.breakerCommand(), o.clockCommand(),
@@ -59,6 +56,17 @@ utc_offset, retry_min, retry_max. Paths are meant from the directory of the file
 		o.rotateCommand(), o.changesCommand(), o.keysCommand(), o.grantCommand(), o.grantEndCommand(),
 		o.statusCommand(), o.auditExportCommand())
 	return c
+}
+
+// flags adds where the central system is, and how its answers are shown.
+func (o *operator) flags(s interface {
+	StringVar(p *string, name, value, usage string)
+	BoolVar(p *bool, name string, value bool, usage string)
+},
+) {
+	s.StringVar(&o.config, "config", "", "configuration file of the central system")
+	s.StringVar(&o.data, "data", "", "data directory of a running central system (default: that of --config)")
+	s.BoolVar(&o.json, "json", false, "print JSON")
 }
 
 // load reads the configuration, with its paths made whole.

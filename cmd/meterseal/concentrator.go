@@ -27,7 +27,7 @@ utc_offset, clock_offset. Paths are meant from the directory of the file.`,
 		RunE: func(c *cobra.Command, _ []string) error { return runConcentrator(c, file) },
 	}
 	c.PersistentFlags().StringVar(&file, "config", "", "configuration file")
-	c.AddCommand(concentratorInitCommand(&file))
+	c.AddCommand(concentratorInitCommand(&file), evictCommand())
 	return c
 }
 

@@ -60,6 +60,7 @@ from the directory of the file.`,
 	s.StringVar(&f.installed, "installed-at", "", "bench: when the load profile begins (default: a week ago, or the file's first full day)")
 	s.DurationVar(&f.bench.PressAfter, "press-after", 0, "bench: how long after an arming of the breaker the customer presses its button, 0 for never")
 	s.BoolVar(&f.json, "json", false, "print where the meters are as JSON, one a line")
+	c.AddCommand(moveMeterCommand())
 	return c
 }
 

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"sync/atomic"
 
 	"github.com/vbauerster/mpb/v8"
 	"github.com/vbauerster/mpb/v8/decor"
@@ -14,6 +15,7 @@ import (
 type progress struct {
 	out   io.Writer
 	what  string
+	note  atomic.Value // string, shown behind the bar
 	pool  *mpb.Progress
 	bar   *mpb.Bar
 	shown string
@@ -23,9 +25,19 @@ func newProgress(out io.Writer, what string) *progress {
 	p := &progress{out: out, what: what}
 	if f, ok := out.(*os.File); ok && term.IsTerminal(int(f.Fd())) {
 		p.pool = mpb.New(mpb.WithOutput(out))
-		p.bar = p.pool.AddBar(0, mpb.PrependDecorators(decor.Name(what+" ")), mpb.AppendDecorators(decor.CountersNoUnit("%d/%d")))
+		p.bar = p.pool.AddBar(0, mpb.PrependDecorators(decor.Name(what+" ")), mpb.AppendDecorators(decor.CountersNoUnit("%d/%d"), decor.Any(p.noted)))
 	}
 	return p
+}
+
+// say shows a text behind the bar.
+func (p *progress) say(text string) { p.note.Store(text) }
+
+func (p *progress) noted(decor.Statistics) string {
+	if text, ok := p.note.Load().(string); ok && text != "" {
+		return "  " + text
+	}
+	return ""
 }
 
 func (p *progress) set(done, all int) {
@@ -47,4 +59,5 @@ func (p *progress) close() {
 	}
 	p.bar.Abort(false)
 	p.pool.Wait()
+	p.bar = nil
 }

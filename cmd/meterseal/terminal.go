@@ -29,7 +29,7 @@ func terminalCommand() *cobra.Command {
 	}
 	c.PersistentFlags().StringVar(&f.config, "config", "", "configuration file")
 	c.PersistentFlags().StringVar(&f.data, "data", "", "data directory of the terminal")
-	c.AddCommand(f.initCommand(), f.readCommand())
+	c.AddCommand(f.initCommand(), f.readCommand(), revokeTerminalCommand())
 	return c
 }
 

@@ -66,11 +66,17 @@ func (s *Store) Exposure(ctx context.Context, q rotation.ExposureQuery, now time
 			` ORDER BY since DESC, meter, role, version, holder LIMIT ?`+strconv.Itoa(len(args)+1), append(args, q.Limit)...)
 		return err
 	})
+	if err != nil {
+		return rotation.Exposure{}, err
+	}
+	if e.Totals == nil { // a list in JSON, and an empty one
+		e.Totals, e.Holdings = []rotation.ExposureTotal{}, []rotation.Holding{}
+	}
 	for _, t := range e.Totals {
 		e.Omitted += t.Keys
 	}
 	e.Omitted -= len(e.Holdings)
-	return e, err
+	return e, nil
 }
 
 func scanTotal(r scanner) (t rotation.ExposureTotal, err error) {
