@@ -39,6 +39,11 @@ func (m *memory) once(ctx context.Context, id string, f func() Reply) (Reply, er
 	m.mu.Unlock()
 	if seen {
 		select {
+		case <-r.done: // an answer that is there is given, however late it is asked for
+			return r.reply, nil
+		default:
+		}
+		select {
 		case <-r.done:
 			return r.reply, nil
 		case <-ctx.Done():

@@ -136,7 +136,7 @@ func (is *IS) openStore(ctx context.Context) error {
 		return err
 	}
 	is.store = node
-	is.leases = lease.New(node, name, lease.Options{Now: is.deps.Now, TTL: is.cfg.LeaseTTL, Log: is.deps.Log})
+	is.leases = lease.New(node, name, lease.Options{Now: is.deps.Now, TTL: is.cfg.LeaseTTL, Log: is.deps.Log, Still: is.deps.Serial})
 	return nil
 }
 

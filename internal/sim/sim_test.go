@@ -179,7 +179,7 @@ func oneSeed(t *testing.T, opt Options) Result {
 }
 
 func TestASeedReplaysExactly(t *testing.T) {
-	for _, seed := range []uint64{1, 4, 9, 12, 14, 15} {
+	for _, seed := range []uint64{1, 2, 4, 9, 12, 14, 15, 23} {
 		a, b := runSeed(t, Options{Seed: seed, Keep: 1 << 20}), runSeed(t, Options{Seed: seed, Keep: 1 << 20})
 		if a.Trace != b.Trace || a.KeyChanges != b.KeyChanges {
 			t.Errorf("seed %d: trace %s and %s, %d and %d key changes", seed, a.Trace, b.Trace, a.KeyChanges, b.KeyChanges)

@@ -22,6 +22,8 @@ type Options struct {
 	TTL time.Duration
 	// Log receives what an operator should know. Nothing by default.
 	Log *slog.Logger
+	// Still renews nothing in the background: whoever holds a lease renews it, or loses it to somebody who asks for it.
+	Still bool
 }
 
 // Manager takes leases for one owner, which must be the name of one process.
@@ -106,6 +108,10 @@ func (m *Manager) Hold(ctx context.Context, names ...Name) (*Held, error) {
 	for _, l := range got {
 		c, lose := context.WithCancelCause(With(ctx, l))
 		h.leases[l.Name] = &holding{l, c, lose}
+	}
+	if m.o.Still {
+		close(h.done)
+		return h, nil
 	}
 	go h.keep(renewCtx)
 	return h, nil
