@@ -67,7 +67,7 @@ const rootFile = "vault.root"
 
 // remember takes a snapshot of the database.
 func (w *World) remember(ctx context.Context) {
-	if w.calm {
+	if w.calm || !w.opt.Without.Off(defence.DurableBeforeSend) && !w.one(4) {
 		return
 	}
 	s := snapshot{path: filepath.Join(w.opt.Dir, fmt.Sprintf("backup-%d", len(w.past)))}
@@ -111,11 +111,11 @@ func (w *World) forget(ctx context.Context) {
 	w.goBack(ctx, s)
 }
 
-// failOver loses the last turn of the database, as a fail-over to a replica that lags behind does. The key journals of
+// failOver loses the last turns of the database, as a fail-over to a replica that lags behind does. The key journals of
 // the nodes are not lost.
 func (w *World) failOver(ctx context.Context) {
 	if n := len(w.past); n > 0 {
-		w.fault("database fails over and loses the last turn")
+		w.fault("database fails over and loses the last turns")
 		w.goBack(ctx, w.past[n-1])
 	}
 }

@@ -51,7 +51,7 @@ func (w *World) draw(list []odds) string {
 		return ""
 	}
 	for _, o := range list {
-		if w.one(o.one) {
+		if w.one(o.one * w.mild) {
 			w.fault(o.fault)
 			return o.fault
 		}

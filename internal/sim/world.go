@@ -59,6 +59,7 @@ type World struct {
 	stations []*station
 	units    []*unit
 	calm     bool
+	mild     int  // faults come so many times less often than their odds say
 	inside   bool // a second node is at work inside the first one's step
 
 	faults     map[string]int
@@ -82,6 +83,7 @@ func (w *World) choose() {
 	o := &w.opt
 	profile := []string{shipment.ProfileHardened, shipment.ProfileLinky}[w.IntN(2)]
 	concentrators, meters, rounds, nodes := 2+w.IntN(2), 3+w.IntN(4), 3+w.IntN(3), 1+w.IntN(2)
+	w.mild = []int{1, 2, 4}[w.IntN(3)]
 	if o.Profile == "" {
 		o.Profile = profile
 	}
