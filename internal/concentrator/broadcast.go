@@ -45,6 +45,9 @@ func (c *Concentrator) workOn(ctx context.Context, t dlms.SystemTitle, f func(co
 		return err
 	}
 	defer release()
+	if ctx.Err() != nil {
+		return errBusy(t)
+	}
 	select {
 	case c.pool <- struct{}{}:
 		defer func() { <-c.pool }()

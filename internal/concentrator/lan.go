@@ -78,6 +78,9 @@ func (n *lan) ask(ctx context.Context, l Line) (dlms.SystemTitle, error) {
 
 // scan asks on every line that has no meter yet.
 func (n *lan) scan(ctx context.Context) {
+	if ctx.Err() != nil {
+		return
+	}
 	select {
 	case n.scanning <- struct{}{}:
 	case <-ctx.Done():
@@ -156,6 +159,9 @@ func (n *lan) search(ctx context.Context) {
 	n.mu.Unlock()
 	if !fresh {
 		n.scan(ctx)
+		return
+	}
+	if ctx.Err() != nil {
 		return
 	}
 	select { // the scan that may be under way

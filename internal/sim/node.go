@@ -16,6 +16,10 @@ import (
 // errDead is what everything answers in a process that has died.
 var errDead = errors.New("sim: this process is dead")
 
+// leaseTTL is such that leases are not renewed, every third of it, at the very instant at which the first exchange under
+// them gives up: a seed would not replay.
+const leaseTTL = 31 * time.Second
+
 // node is one process of the central system.
 type node struct {
 	w     *World
@@ -36,7 +40,7 @@ func (w *World) newNode(i int) *node {
 	n := &node{w: w, title: dlms.SystemTitle{'M', 'S', 'I', 0, 0, 0, 0, byte(i + 1)}}
 	n.cfg = central.Config{
 		Data: filepath.Join(w.opt.Dir, fmt.Sprintf("central-%d", i+1)), Journal: filepath.Join(w.opt.Dir, "journal", fmt.Sprintf("node-%d.journal", i+1)),
-		SystemTitle: n.title.String(), RetryMin: 5 * time.Second, RetryMax: 30 * time.Minute,
+		SystemTitle: n.title.String(), RetryMin: 5 * time.Second, RetryMax: 30 * time.Minute, LeaseTTL: leaseTTL,
 	}
 	return n
 }
