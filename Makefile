@@ -65,7 +65,8 @@ sim: ## the simulation under faults (make sim SEEDS=100 SEED_BASE=7); the last l
 	@./scripts/sim.sh $(SEEDS) $(SEED_BASE) $(CHANGES) $(ARGS)
 
 .PHONY: sim-short
-sim-short: ## the simulation over 5,000 key changes
+sim-short: ## the simulation over 5,000 key changes, and that it finds what falls without each defence
+	@$(step) "sim: what falls without each defence; a seed replays" $(GO) test -count=1 -timeout=$(TIMEOUT) ./internal/sim
 	@$(step) "sim: 5,000 key changes under faults" ./scripts/sim.sh 0 1 5000
 
 .PHONY: integration
