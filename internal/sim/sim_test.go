@@ -30,21 +30,6 @@ var (
 	flagLog     = flag.Bool("sim.log", false, "print what the parts log")
 )
 
-// inMemory is a directory for worlds, in memory where the machine has such a place.
-func inMemory(t testing.TB) string {
-	t.Helper()
-	root := ""
-	if s, err := os.Stat("/dev/shm"); err == nil && s.IsDir() {
-		root = "/dev/shm"
-	}
-	dir, err := os.MkdirTemp(root, "meterseal-sim-")
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = os.RemoveAll(dir) })
-	return dir
-}
-
 // runSeed runs one world in a bubble of its own.
 func runSeed(t *testing.T, opt Options) (r Result) {
 	t.Helper()
