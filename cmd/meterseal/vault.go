@@ -41,7 +41,7 @@ from before are handed out no more.`,
 	s := c.PersistentFlags()
 	s.StringVar(&k.config, "config", "", "configuration file of the central system")
 	s.BoolVar(&k.json, "json", false, "print JSON")
-	c.AddCommand(k.backupCommand(), k.restoreCommand(), k.drillCommand(), k.statusCommand(), k.approveCommand(), k.openCommand())
+	c.AddCommand(k.backupCommand(), k.restoreCommand(), k.drillCommand(), k.statusCommand(), k.approveCommand(), k.openCommand(), k.missingCommand())
 	return c
 }
 
@@ -339,4 +339,44 @@ meterseal vault missing lists the meters whose newest key may still be missing.`
 			})
 		},
 	}
+}
+
+func (k *keeper) missingCommand() *cobra.Command {
+	c := &cobra.Command{
+		Use: "missing", Short: "List the meters whose newest key may be missing, after an opening without the journal",
+		Long: `Works the running central system. After the vault was opened without its key journal the central system asks every
+concentrator for what it keeps for the vault. Until one has answered, the newest keys of its meters may be missing. The
+keys that are listed as asked for are there; they are from before the opening, and are to be changed:
+meterseal central rotate --reason "restored without the journal" --once.`,
+		Example: "  meterseal vault missing --config central.yaml --json",
+	}
+	c.Flags().StringVar(&k.data, "data", "", "data directory of the running central system (default: that of --config)")
+	return k.command(c, exactly(0), func(ctx context.Context, c *cobra.Command, is *api.Client, _ []string) error {
+		m, err := is.Missing(ctx)
+		if err != nil {
+			return err
+		}
+		return k.show(c, m, func() error { return missingText(c, m) })
+	})
+}
+
+func missingText(c *cobra.Command, m api.Missing) error {
+	rows := [][]string{{"METER", "ROLE", "VERSION", "UNDER", "NEWEST KEY"}}
+	for _, key := range m.Keys {
+		state := "may be missing"
+		if key.Asked {
+			state = "there; change it"
+		}
+		rows = append(rows, []string{key.Meter.String(), key.Role.String(), version32(key.Version), named(key.Concentrator), state})
+	}
+	for _, r := range m.Refused {
+		notef(c, "not taken back: %s", r)
+	}
+	for _, d := range m.NotAsked {
+		notef(c, "concentrator %s has not answered yet", d)
+	}
+	if len(m.Keys) == 0 {
+		return printf(c, "no key is missing\n")
+	}
+	return table(c.OutOrStdout(), rows)
 }

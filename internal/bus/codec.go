@@ -103,7 +103,7 @@ func (o Order) Check() error {
 		return fmt.Errorf("order: %w: want a deadline", ErrMessage)
 	}
 	if !one(o.Provision != nil, o.Relay != nil, o.Claim != nil, o.Release != nil, o.Perform != nil,
-		o.Collect != nil, o.Broadcast != nil, o.Status != nil) {
+		o.Collect != nil, o.Broadcast != nil, o.Status != nil, o.Recall != nil) {
 		return fmt.Errorf("order: %w: want exactly one thing to do", ErrMessage)
 	}
 	if n := o.items(); n > maxItems {
@@ -115,7 +115,7 @@ func (o Order) Check() error {
 func (o Order) items() int {
 	switch {
 	case o.Provision != nil:
-		return max(len(o.Provision.Keys), len(o.Provision.Remove))
+		return max(len(o.Provision.Keys), len(o.Provision.Remove), len(o.Provision.Escrow))
 	case o.Claim != nil:
 		return len(o.Claim.Meters)
 	case o.Release != nil:
@@ -147,6 +147,8 @@ func (o Order) Kind() string {
 		return "broadcast"
 	case o.Status != nil:
 		return "status"
+	case o.Recall != nil:
+		return "recall"
 	}
 	return "nothing"
 }

@@ -9,6 +9,7 @@ import (
 	"github.com/meterseal/meterseal/dlms"
 	"github.com/meterseal/meterseal/internal/enrol"
 	"github.com/meterseal/meterseal/internal/keylog"
+	"github.com/meterseal/meterseal/internal/role"
 )
 
 // Order is what the IS asks of one concentrator. Exactly one of the pointers is set. A concentrator that gets the
@@ -26,6 +27,7 @@ type Order struct {
 	Collect   *Collect   `json:"collect,omitempty"`
 	Broadcast *Broadcast `json:"broadcast,omitempty"`
 	Status    *Status    `json:"status,omitempty"`
+	Recall    *Recall    `json:"recall,omitempty"`
 }
 
 // Reply answers an Order. Fault is set where the order could not be carried out; what a meter itself answered is
@@ -41,6 +43,7 @@ type Reply struct {
 	Collect   *CollectResult   `json:"collect,omitempty"`
 	Broadcast *BroadcastResult `json:"broadcast,omitempty"`
 	Status    *StatusResult    `json:"status,omitempty"`
+	Recall    *RecallResult    `json:"recall,omitempty"`
 }
 
 // FaultCode says why an order was not carried out.
@@ -70,6 +73,41 @@ func (f *Fault) Error() string { return string(f.Code) + ": " + f.Text }
 type Provision struct {
 	Keys   []ProvisionKey     `json:"keys"`
 	Remove []dlms.SystemTitle `json:"remove,omitempty"`
+	// Escrow are rows of the vault to be kept for it, before anything of the order is done.
+	Escrow []Escrowed `json:"escrow,omitempty"`
+}
+
+// Escrowed is a key version as the vault keeps it, sealed under its root: the concentrator can neither open nor use it. It
+// keeps it so that a vault that lost its key journal can have it back.
+type Escrowed struct {
+	Meter   dlms.SystemTitle `json:"meter"`
+	Role    role.Role        `json:"role"`
+	Version uint32           `json:"version"`
+	Row     []byte           `json:"row"`
+}
+
+// Ref names the version.
+func (e Escrowed) Ref() role.KeyRef {
+	return role.KeyRef{Meter: e.Meter, Role: e.Role, Version: e.Version}
+}
+
+// MaxEscrowRow is the longest row, in bytes, MaxEscrow how many go with one order.
+const (
+	MaxEscrowRow = 2 << 10
+	MaxEscrow    = 200
+)
+
+// Recall asks for what the concentrator keeps of the vault's: the keys sealed to it, as they came, and the rows in escrow,
+// from the n-th on.
+type Recall struct {
+	From int `json:"from"`
+}
+
+// RecallResult is a part of it; More says that there is more behind it.
+type RecallResult struct {
+	Copies []enrol.SealedKey `json:"copies,omitempty"`
+	Escrow []Escrowed        `json:"escrow,omitempty"`
+	More   bool              `json:"more,omitempty"`
 }
 
 // Phase is how far a key version is, as its concentrator needs to know.
@@ -96,6 +134,8 @@ type ProvisionKey struct {
 type ProvisionResult struct {
 	Held    []HeldKey  `json:"held"`
 	Refused []KeyFault `json:"refused,omitempty"`
+	// Escrowed counts the rows of the order that are kept durably.
+	Escrowed int `json:"escrowed,omitempty"`
 }
 
 // HeldKey names a key version in a concentrator's keyring.

@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"path/filepath"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -61,6 +62,8 @@ type IS struct {
 	alarms        sync.Map // of those on the record in this process
 	greeted       sync.Map // concentrators that were not welcomed yet, and the meters that they said they hold keys of
 	revoked       sync.Map // devices that are not listened to
+	recalls       sync.Map // concentrators to be asked for what they keep for the vault, and when they were last
+	recalledAll   atomic.Bool
 }
 
 var _ api.Backend = (*IS)(nil)
@@ -200,9 +203,9 @@ func (is *IS) wire() {
 		away = is.reach.Away
 	}
 	is.reconciler = rotation.New(rotation.Config{
-		Away:  away,
+		Away: away, Escrow: is.escrow,
 		Width: width, Concentrators: concentrators, Without: is.deps.Without,
-		Store: is.store.Changes(), Vault: keys{is.vault}, Provisioner: provisioner{is}, Hand: is.hand, Now: is.deps.Now, Leases: is.leases,
+		Store: is.store.Changes(), Vault: keys{is.vault, is.whole}, Provisioner: provisioner{is}, Hand: is.hand, Now: is.deps.Now, Leases: is.leases,
 		Log: is.deps.Log, RetryMin: is.cfg.RetryMin, RetryMax: is.cfg.RetryMax,
 	})
 	is.campaigns = rotation.NewCampaigns(rotation.CampaignsConfig{
@@ -281,7 +284,7 @@ func (is *IS) Serve() error { return is.wan.HandleUp(is.up) }
 
 // Beat does the work that is due, once, and returns how many key changes it took up.
 func (is *IS) Beat(ctx context.Context) (int, error) {
-	errs := []error{is.settleMoves(ctx), is.settleSpent(ctx), is.welcome(ctx)}
+	errs := []error{is.settleMoves(ctx), is.recallDue(ctx), is.settleSpent(ctx), is.welcome(ctx)}
 	_, err := is.campaigns.Beat(ctx)
 	errs = append(errs, err)
 	n, err := is.reconciler.Pass(ctx)

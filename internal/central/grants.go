@@ -104,6 +104,9 @@ func (is *IS) watchGrants(ctx context.Context) error {
 		if err := is.settleSpent(ctx); err != nil && ctx.Err() == nil {
 			is.deps.Log.Error("keys that are nearly spent could not be asked for", "error", err)
 		}
+		if err := is.recallDue(ctx); err != nil && ctx.Err() == nil {
+			is.deps.Log.Warn("a concentrator has not given back what it keeps for the vault", "error", err)
+		}
 		if err := is.welcome(ctx); err != nil && ctx.Err() == nil {
 			is.deps.Log.Warn("a concentrator could not be given its keys", "error", err)
 		}

@@ -13,7 +13,11 @@ import (
 
 // keys is the vault as the rotation uses it: whole batches, where one key that is refused refuses the batch, because
 // the reconciler then takes them one by one.
-type keys struct{ v vault.Vault }
+type keys struct {
+	v vault.Vault
+	// whole refuses meters whose newest version may be missing.
+	whole func(ctx context.Context, ks []rotation.MeterRole) error
+}
 
 var _ rotation.Vault = keys{}
 
@@ -26,6 +30,9 @@ func targets(ks []rotation.MeterRole) []vault.Target {
 }
 
 func (k keys) Generate(ctx context.Context, ks []rotation.MeterRole) ([]role.KeyRef, error) {
+	if err := k.whole(ctx, ks); err != nil {
+		return nil, err
+	}
 	made, err := k.v.Generate(ctx, actorRotation, targets(ks))
 	if err != nil {
 		return nil, err

@@ -66,11 +66,19 @@ func (is *IS) seal(ctx context.Context, d dlms.SystemTitle, p *bus.Provision, re
 		return err
 	}
 	by := make(map[role.KeyRef]*vault.Sealed, len(sealed))
+	var lost []role.KeyRef
 	for i := range sealed {
+		if errors.Is(sealed[i].Err, vault.ErrCountersLost) {
+			lost = append(lost, sealed[i].Ref)
+			continue
+		}
 		if sealed[i].Err != nil {
 			return fmt.Errorf("%s: %w", sealed[i].Ref, sealed[i].Err)
 		}
 		by[sealed[i].Ref] = &sealed[i]
+	}
+	if len(lost) > 0 {
+		is.renew(ctx, d, lost)
 	}
 	for i := range p.Keys {
 		k := &p.Keys[i]
@@ -151,6 +159,9 @@ func (is *IS) settleKeys(ctx context.Context, d dlms.SystemTitle, said []dlms.Sy
 	if err != nil || len(meters)+len(remove) == 0 {
 		return api.Provisioned{}, err
 	}
+	if err := is.escrowAll(ctx, d, meters); err != nil {
+		return api.Provisioned{}, err
+	}
 	ts := make([]vault.Target, len(meters))
 	for i, m := range meters {
 		ts[i] = vault.Target{Meter: m, Role: role.CCLAN}
@@ -227,6 +238,9 @@ func (is *IS) hello(ctx context.Context, from dlms.SystemTitle, h bus.Hello) err
 		if !slices.Contains(mine, k.Meter) && !slices.Contains(foreign, k.Meter) {
 			foreign = append(foreign, k.Meter)
 		}
+	}
+	if err := is.newerThanKnown(ctx, from, h.Held); err != nil {
+		return err
 	}
 	is.deps.Log.Info("concentrator is up", "concentrator", from.String(), "found", len(h.Found), "held", len(h.Held))
 	is.greet(from, foreign...)

@@ -33,6 +33,7 @@ type Concentrator struct {
 	ring   *keyring.Ring
 	log    *keylog.Log
 	spool  *spool
+	escrow *escrow
 	lan    *lan
 	wan    WAN
 	nkey   nkeys.KeyPair // of the connection, wiped when it is over
@@ -89,6 +90,13 @@ func (c *Concentrator) open() error {
 	}
 	if c.spool, err = openSpool(filepath.Join(c.cfg.Data, spoolDir), c.deps.Log); err != nil {
 		return err
+	}
+	var damaged error
+	if c.escrow, damaged, err = openEscrow(filepath.Join(c.cfg.Data, escrowFile)); err != nil {
+		return err
+	}
+	if damaged != nil {
+		c.deps.Log.Error("escrow.damaged", "error", damaged)
 	}
 	if err := c.up.load(c.cfg.Data, c.log.Last()); err != nil {
 		return err
@@ -174,6 +182,9 @@ func (c *Concentrator) Close() error {
 		}
 		if c.ring != nil {
 			c.closeErr = errors.Join(c.closeErr, c.ring.Close())
+		}
+		if c.escrow != nil {
+			c.closeErr = errors.Join(c.closeErr, c.escrow.close())
 		}
 		if c.log != nil {
 			c.closeErr = errors.Join(c.closeErr, c.log.Close())

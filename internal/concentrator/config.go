@@ -25,6 +25,7 @@ const (
 	logFile      = "key.log"
 	ackedFile    = "key.log.acked"
 	epochFile    = "epoch"
+	escrowFile   = "escrow"
 )
 
 const maxAddresses = 4096

@@ -51,6 +51,8 @@ func (c *Concentrator) dispatch(ctx context.Context, o bus.Order) bus.Reply {
 		return c.broadcastClock(ctx)
 	case o.Status != nil:
 		return c.status(ctx, *o.Status)
+	case o.Recall != nil:
+		return c.recall(*o.Recall)
 	}
 	return fail(refused("an order for nothing"))
 }
@@ -58,6 +60,10 @@ func (c *Concentrator) dispatch(ctx context.Context, o bus.Order) bus.Reply {
 // provision takes keys and phases. Held lists those of the order that are now durable.
 func (c *Concentrator) provision(p bus.Provision) bus.Reply {
 	r := &bus.ProvisionResult{Held: []bus.HeldKey{}}
+	if err := c.escrow.keep(p.Escrow); err != nil {
+		return fail(err)
+	}
+	r.Escrowed = len(p.Escrow)
 	asked := map[bus.HeldKey]bool{}
 	for _, k := range p.Keys {
 		if err := c.ring.Take(k); err != nil {

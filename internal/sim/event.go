@@ -86,7 +86,7 @@ func (w *World) evict(ctx context.Context) {
 			honest = append(honest, s)
 		}
 	}
-	if n == nil || len(honest) < 2 {
+	if n == nil || len(honest) < 2 || w.opt.Honest {
 		return
 	}
 	i := w.IntN(len(honest))

@@ -67,7 +67,7 @@ const (
 // storm asks for changes of all keys again and again while anything may fail.
 func (w *World) storm(ctx context.Context) {
 	w.calm = false
-	if w.one(4) {
+	if w.one(4) && !w.opt.Honest {
 		w.stations[w.IntN(len(w.stations))].liar = true
 	}
 	for round := range w.opt.Rounds {

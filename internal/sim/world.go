@@ -38,6 +38,8 @@ type Options struct {
 	Nodes int
 	// Rounds is how often all keys are asked to be changed during the storm; 0 lets the seed choose.
 	Rounds int
+	// Honest lets no concentrator lie, and none be stolen.
+	Honest bool
 	// Without takes defences away.
 	Without defence.Set
 	// Log takes what the parts have to tell. nil discards.

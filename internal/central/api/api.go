@@ -74,6 +74,29 @@ type Backend interface {
 	ExportAudit(ctx context.Context, w io.Writer) error
 	// Backup makes a backup in a new directory, an absolute path on the machine of the IS.
 	Backup(ctx context.Context, dir string) (Backup, error)
+	// Missing lists the meters whose newest key may be missing, after the vault was opened without its key journal.
+	Missing(ctx context.Context) (Missing, error)
+}
+
+// Missing says what a vault that was opened without its key journal may still not have.
+type Missing struct {
+	// OpenedAt is when; the zero time: it never was.
+	OpenedAt time.Time `json:"opened_at,omitzero"`
+	// NotAsked are the concentrators that have not given back yet what they keep for the vault: until then it may lack the
+	// newest keys of their meters.
+	NotAsked []dlms.SystemTitle `json:"not_asked,omitempty"`
+	// Keys are those in force that are from before: the newest may be missing where Asked is false, and each is to be
+	// changed, for nobody knows what counters were handed out with it.
+	Keys []MissingKey `json:"keys,omitempty"`
+	// Refused is what concentrators gave back and the vault did not take.
+	Refused []string `json:"refused,omitempty"`
+}
+
+// MissingKey is one of them.
+type MissingKey struct {
+	role.KeyRef
+	Concentrator dlms.SystemTitle `json:"concentrator,omitzero"`
+	Asked        bool             `json:"asked"`
 }
 
 // Backup says what a backup holds.

@@ -250,3 +250,8 @@ func (c *Client) ExportAudit(ctx context.Context, w io.Writer) error {
 func (c *Client) Backup(ctx context.Context, dir string) (Backup, error) {
 	return ask[Backup](ctx, c, "/v1/backup", named{Name: dir})
 }
+
+// Missing implements Backend.
+func (c *Client) Missing(ctx context.Context) (Missing, error) {
+	return get[Missing](ctx, c, "/v1/vault/missing")
+}

@@ -105,6 +105,7 @@ func Handler(b Backend) http.Handler {
 	route(mux, "POST /v1/grants/end", func(ctx context.Context, q named) (Asked, error) { return b.EndGrant(ctx, q.Name) })
 	route(mux, "POST /v1/rollcall", func(ctx context.Context, _ none) (RollCall, error) { return b.RollCall(ctx) })
 	route(mux, "POST /v1/keys", titled(b.Keys))
+	route(mux, "GET /v1/vault/missing", func(ctx context.Context, _ none) (Missing, error) { return b.Missing(ctx) })
 	route(mux, "POST /v1/backup", func(ctx context.Context, q named) (Backup, error) { return b.Backup(ctx, q.Name) })
 	return mux
 }

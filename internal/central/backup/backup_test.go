@@ -157,14 +157,14 @@ func TestWhatIsNotABackupOfThisVaultIsRefusedAndNothingIsLost(t *testing.T) {
 	w.change(a, m, role.CCIS, vault.Active)
 	from := w.backup("backup")
 	w.change(a, m, role.CCLAN, vault.Active)
-	cut, damaged, foreign := w.path("cut"), w.path("damaged"), w.path("foreign")
+	cut, damaged := w.path("cut"), w.path("damaged")
 	w.must(os.WriteFile(cut, early, 0o600))
 	whole, err := os.ReadFile(a.journal)
 	w.must(err)
 	whole[len(early)+100] ^= 1
 	w.must(os.WriteFile(damaged, whole, 0o600))
 	other := newWorld(t)
-	foreign = other.node(node1).journal
+	foreign := other.node(node1).journal
 
 	change := func(file string, f func([]byte) []byte) func(dir string) {
 		return func(dir string) {

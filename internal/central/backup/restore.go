@@ -153,7 +153,7 @@ func (o Options) tls(dir string, root *vault.Root) error {
 	if err != nil {
 		return err
 	}
-	defer f.Close() //nolint:errcheck // only read
+	defer f.Close()
 	plain, err := root.Decrypt(f)
 	if err != nil {
 		return fmt.Errorf("%w: %s: %w", ErrTampered, tlsName, err)

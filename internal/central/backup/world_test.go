@@ -3,6 +3,7 @@ package backup_test
 import (
 	"bytes"
 	"crypto/rand"
+	"fmt"
 	"os"
 	"path/filepath"
 	"testing"
@@ -40,6 +41,7 @@ type world struct {
 	now  time.Time
 	db   *store.Store
 	root *vault.Root
+	n    int // restores
 }
 
 // system is one node of it.
@@ -172,7 +174,8 @@ func (w *world) options(from string, journals ...string) backup.Options {
 func (w *world) restore(from string, journals ...string) backup.Report {
 	w.t.Helper()
 	_ = w.db.Close()
-	w.data = w.path("restored-" + filepath.Base(from))
+	w.n++
+	w.data = w.path(fmt.Sprintf("restored-%d", w.n))
 	r, err := backup.Restore(w.t.Context(), w.options(from, journals...), w.data)
 	w.must(err)
 	w.open()

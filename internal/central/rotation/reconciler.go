@@ -32,6 +32,9 @@ type Config struct {
 	RetryMin, RetryMax time.Duration
 	// Leases keeps several processes on one store from driving one concentrator. nil: there is only this one.
 	Leases *lease.Manager
+	// Escrow, if set, has versions kept outside before they are marked sent, so that none leaves that a vault without its
+	// key journal could not have back.
+	Escrow func(ctx context.Context, keys []role.KeyRef) error
 	// Away names the concentrators that this process leaves to others for now, because it cannot reach them. May be nil.
 	Away func(concentrator dlms.SystemTitle) bool
 	// OnDone is told of each finished change.
@@ -261,6 +264,11 @@ func (r *Reconciler) provision(ctx context.Context, d dlms.SystemTitle, cs []*Ch
 // send marks n+1 sent, durably, and then tells the concentrator to try it first (step 3). The mark comes before
 // everything that could let the meter have the key; a crash after it costs one version and nothing else.
 func (r *Reconciler) send(ctx context.Context, d dlms.SystemTitle, cs []*Change) error {
+	if r.cfg.Escrow != nil {
+		if err := r.cfg.Escrow(ctx, refs(cs)); err != nil {
+			return err
+		}
+	}
 	was := clones(cs)
 	err := r.cfg.Store.Update(ctx, func(ctx context.Context) error {
 		if err := r.cfg.Vault.MarkSent(ctx, refs(cs)); err != nil {

@@ -104,3 +104,18 @@ func (s *Store) CountersLost(ctx context.Context, refs []role.KeyRef) (map[role.
 	}
 	return out, nil
 }
+
+// LostKey is a version in force that cannot be handed out any more, and where its meter is.
+type LostKey struct {
+	Ref          role.KeyRef
+	Concentrator dlms.SystemTitle // zero: under none
+}
+
+// InForceWithLostCounters lists the versions in force whose handed-out counters nobody knows: they are from before the
+// vault was opened without its key journal.
+func (s *Store) InForceWithLostCounters(ctx context.Context) ([]LostKey, error) {
+	return list(ctx, s, func(r scanner) (k LostKey, err error) {
+		return k, r.Scan(titleOf(&k.Ref.Meter), &k.Ref.Role, &k.Ref.Version, titleOf(&k.Concentrator))
+	}, `SELECT k.meter, k.role, k.version, m.concentrator FROM keys k JOIN meters m ON m.title = k.meter
+		WHERE k.counters_lost = 1 AND k.state = 'active' AND k.role <> ? ORDER BY k.meter, k.role`, role.CCC)
+}

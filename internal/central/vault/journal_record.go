@@ -8,6 +8,7 @@ import (
 
 	"github.com/meterseal/meterseal/internal/central/audit"
 	"github.com/meterseal/meterseal/internal/defence"
+	"github.com/meterseal/meterseal/internal/role"
 )
 
 // record is one change in the journal: exactly one field is set. Keys are in it as they are in the store, sealed.
@@ -32,7 +33,8 @@ type change struct {
 	keys     []KeyRow
 	states   []StateChange
 	counters []CounterRow
-	handouts []Handout // not in the journal: they restate what the audit log has
+	lost     []role.KeyRef // of keys: their counters are not known. A restore with the journal takes that for all of them
+	handouts []Handout     // not in the journal: they restate what the audit log has
 	audit    []audit.Entry
 }
 
@@ -128,6 +130,11 @@ func (v *Software) apply(ctx context.Context, c *change) error {
 	}
 	if err := v.store.AddKeys(ctx, c.keys); err != nil {
 		return fmt.Errorf("add keys: %w", err)
+	}
+	if len(c.lost) > 0 {
+		if err := v.store.LoseCounters(ctx, c.lost); err != nil {
+			return fmt.Errorf("note lost counters: %w", err)
+		}
 	}
 	if err := v.store.SetKeyStates(ctx, c.states); err != nil {
 		return fmt.Errorf("set key states: %w", err)

@@ -15,8 +15,12 @@ import (
 // 2^24, so a device that has lost its counter may have the key sealed anew 15 times between two associations.
 const handoutSpan = 1 << 20
 
+// lostSpan is passed over where hand-outs were lost with a key journal: eight of them, and less than half of the jump that
+// a meter takes.
+const lostSpan = 8 * handoutSpan
+
 // ErrCountersLost is returned for a version of which somebody may hold counters that the vault has forgotten, with a key
-// journal that is lost. It takes a new version.
+// journal that is lost, and that nobody can tell. It takes a new version.
 var ErrCountersLost = errors.New("vault: the counters handed out with this version were lost with the key journal; change the key")
 
 // ErrGrant is returned for a grant that is not live.
@@ -143,15 +147,22 @@ func (v *Software) reserve(ctx context.Context, d DeviceRow, grant string, items
 	if err != nil {
 		return err
 	}
+	told, err := v.told(ctx, d)
+	if err != nil {
+		return err
+	}
 	for i := range items {
 		it := &items[i]
-		if it.err == nil && lost[it.ref] {
+		if it.err == nil && lost[it.ref] && !told {
 			it.err = fmt.Errorf("%w: %s for %s", ErrCountersLost, it.ref, d.Title)
 		}
 		if it.err != nil {
 			continue
 		}
 		first := uint64(spent[it.ref].Ceiling) + 1
+		if lost[it.ref] {
+			first = max(first, lostSpan+1)
+		}
 		last := first + handoutSpan - 1
 		if last > uint64(dlms.MaxInvocationCounter) {
 			it.err = fmt.Errorf("%w: %s for %s", ErrRange, it.ref, d.Title)
@@ -164,6 +175,18 @@ func (v *Software) reserve(ctx context.Context, d DeviceRow, grant string, items
 		c.counters = append(c.counters, CounterRow{Ref: it.ref, Title: d.Title, Ceiling: uint32(last)})
 	}
 	return nil
+}
+
+// told reports whether a device has given back all it keeps since the vault was opened without its journal. A concentrator
+// that has knows itself how far it went under each version, also under those that it forgot, and refuses counters that it
+// may have spent: the vault's second look begins above all that it can have handed out and does not know. Of a terminal
+// nobody knows.
+func (v *Software) told(ctx context.Context, d DeviceRow) (bool, error) {
+	if v.space == nil || d.Kind != kindConcentrator {
+		return false, nil
+	}
+	last, err := v.LastRecall(ctx, d.Title)
+	return last != nil, err
 }
 
 // countersLost tells of which versions nobody knows any more which counters were handed out with them.

@@ -3,6 +3,7 @@ package vault
 import (
 	"bytes"
 	"context"
+	"encoding/binary"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -201,8 +202,15 @@ func OpenSealed(ctx context.Context, s Store, log *audit.Log, now time.Time, ran
 	return space, nil
 }
 
-// newSpace makes a nonce space. Numbers of versions begin at the seconds since 1970: above all versions that can have been
-// made in the time that was lost, also after an earlier restore of the same backup.
+// Where the numbers of versions begin in a new nonce space: at the seconds since 1970, above all that can have been given in
+// the time that was lost, also after an earlier restore of the same backup; well above those of the space before, if the
+// clock was set back since; and a random way further, so that what is lost altogether is not met by chance.
+const (
+	spaceApart  = 1 << 16
+	spaceSpread = 1 << 20
+)
+
+// newSpace makes a nonce space.
 func newSpace(ctx context.Context, s Store, now time.Time, rand io.Reader) (Space, error) {
 	retired, err := s.NodeTitles(ctx)
 	if err != nil {
@@ -214,12 +222,23 @@ func newSpace(ctx context.Context, s Store, now time.Time, rand io.Reader) (Spac
 	}
 	space := Space{OpenedAt: now.UTC().Truncate(time.Microsecond), Retired: retired}
 	seconds := now.Unix()
-	if seconds < 1 || seconds >= 1<<32 {
+	if seconds < 1 {
 		return Space{}, fmt.Errorf("the clock says %s: set it first", now.Format(time.RFC3339))
 	}
-	space.FirstVersion = uint32(seconds)
+	var spread [4]byte
+	if _, err := io.ReadFull(rand, spread[:]); err != nil {
+		return Space{}, fmt.Errorf("read randomness: %w", err)
+	}
+	first := seconds
 	if old != nil {
-		space.FirstVersion = max(space.FirstVersion, old.FirstVersion+1)
+		first = max(first, int64(old.FirstVersion)+spaceApart)
+	}
+	first += int64(binary.BigEndian.Uint32(spread[:]) % spaceSpread)
+	if first >= 1<<32-spaceApart {
+		return Space{}, errors.New("no numbers are left for versions of keys")
+	}
+	space.FirstVersion = uint32(first)
+	if old != nil {
 		space.Retired = append(space.Retired, old.Retired...)
 	}
 	slices.SortFunc(space.Retired, func(a, b dlms.SystemTitle) int { return bytes.Compare(a[:], b[:]) })

@@ -259,6 +259,26 @@ func (e *entry) phase() bus.Phase {
 	return e.state.Phase
 }
 
+// Copies lists the sealed keys as they came, with the counters that go with each, by meter and version: what the central
+// system may want back that has lost its own. They open for this concentrator and for the central system alone.
+func (r *Ring) Copies() []enrol.SealedKey {
+	list := []enrol.SealedKey{}
+	for _, h := range r.Held() {
+		r.mu.Lock()
+		if e := r.meters[h.Meter][h.Version]; e != nil {
+			list = append(list, e.copy())
+		}
+		r.mu.Unlock()
+	}
+	return list
+}
+
+func (e *entry) copy() enrol.SealedKey {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return *e.state.Sealed
+}
+
 func (e *entry) setPhase(p bus.Phase) error { return e.keep(record{Phase: p}) }
 
 func (e *entry) longTerm() (security.LongTerm, error) {
