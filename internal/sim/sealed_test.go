@@ -36,7 +36,7 @@ func (w *World) loseJournals(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	defer h.Close() //nolint:errcheck // the store stays the world's
+	defer h.Close()
 	if err := vault.SealUp(ctx, h.Store, h.Audit, "person:operator", vault.Seal{Since: n.now(), Reason: "the journals are lost"}); err != nil {
 		return err
 	}
