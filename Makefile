@@ -12,7 +12,7 @@ MAKEFLAGS += --no-print-directory
 GO       ?= go
 PKG      ?= ./...
 ARGS     ?=
-FUZZTIME ?= 3s
+FUZZTIME ?= 2s
 BENCH    ?= .
 # The simulation: SEEDS seeds from SEED_BASE on; 0 runs until CHANGES key changes.
 SEEDS     ?= 0

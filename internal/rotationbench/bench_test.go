@@ -14,10 +14,7 @@ import (
 	"github.com/meterseal/meterseal/internal/central/store/pgtest"
 )
 
-var (
-	flagMeters = flag.Int("rotation.meters", 100_000, "how many meters the fleet has; the published figures are for 100,000")
-	flagSizes  = flag.String("rotation.sizes", "10000,1000000", "the fleets of BenchmarkRotationMemory")
-)
+var flagMeters = flag.Int("rotation.meters", 100_000, "how many meters the fleet has; the published figures are for 100,000")
 
 var (
 	cluster pgtest.Cluster
@@ -28,7 +25,7 @@ func TestMain(m *testing.M) {
 	flag.Parse()
 	code := m.Run()
 	if err := errors.Join(worlds.close(), cluster.Stop()); err != nil {
-		fmt.Fprintln(os.Stderr, err) //nolint:forbidigo // the end of a test binary: nobody else is left to tell
+		fmt.Fprintln(os.Stderr, err)
 		code = max(code, 1)
 	}
 	os.Exit(code)

@@ -25,6 +25,7 @@ func newChance(seed uint64, keep int) *chance {
 	binary.LittleEndian.PutUint64(s[:], seed)
 	copy(s[8:], "meterseal simulation")
 	return &chance{
+		//nolint:gosec // it decides which faults come, and has to replay from a seed
 		Rand: rand.New(rand.NewPCG(seed, 0x6d6574657273656c)), keys: rand.NewChaCha8(s), trace: sha256.New(), keep: keep,
 	}
 }

@@ -12,7 +12,7 @@ func inMemory(t testing.TB) string {
 	if s, err := os.Stat("/dev/shm"); err == nil && s.IsDir() {
 		root = "/dev/shm"
 	}
-	dir, err := os.MkdirTemp(root, "meterseal-sim-")
+	dir, err := os.MkdirTemp(root, "meterseal-sim-") //nolint:usetesting // TempDir cannot be put into memory
 	if err != nil {
 		t.Fatal(err)
 	}
