@@ -16,8 +16,12 @@ func drawScalar(rt *rapid.T, tag Tag) Data {
 	switch tag {
 	case TagNull:
 		return Null()
-	case TagOctetString, TagVisibleString, TagUTF8String:
-		return Data{tag: tag, b: blob.Draw(rt, "string")}
+	case TagOctetString:
+		return OctetString(blob.Draw(rt, "octets"))
+	case TagVisibleString:
+		return VisibleString(string(rapid.SliceOfN(rapid.ByteRange(0x20, 0x7E), 0, 12).Draw(rt, "visible characters")))
+	case TagUTF8String:
+		return UTF8String(rapid.StringN(0, 12, 12).Draw(rt, "characters"))
 	case TagBitString:
 		b := blob.Draw(rt, "bits")
 		return BitString(b, rapid.IntRange(0, 8*len(b)).Draw(rt, "number of bits"))
