@@ -40,7 +40,8 @@ func (d Data) tooMuchFor(tag Tag) (Data, error) {
 
 func (d Data) asInteger(tag Tag) (Data, error) {
 	from := d.integer()
-	if !from.tag.signed() && !from.tag.unsigned() {
+	floating := d.tag == TagFloat32 || d.tag == TagFloat64
+	if !from.tag.signed() && !from.tag.unsigned() || floating && tag == TagBCD { // a bcd does not become a float again
 		return d.refuseAs(tag)
 	}
 	n := from.n
