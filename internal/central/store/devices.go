@@ -12,7 +12,7 @@ import (
 // HandedOut returns which of the key versions were sealed to a device before.
 func (s *Store) HandedOut(ctx context.Context, d dlms.SystemTitle, keys []role.KeyRef) (map[role.KeyRef]bool, error) {
 	rows, err := each(ctx, s, keys, func(k role.KeyRef) []any { return append(refArgs(k), d[:]) }, scanInt,
-		`SELECT 1 FROM handouts WHERE meter = ? AND role = ? AND version = ? AND device = ? LIMIT 1`)
+		`SELECT 1 FROM handouts WHERE meter = ? AND role = ? AND version = ? AND device = ?`)
 	out := make(map[role.KeyRef]bool, len(keys))
 	for i := range rows {
 		out[keys[i]] = len(rows[i]) > 0

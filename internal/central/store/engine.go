@@ -31,8 +31,8 @@ type session interface {
 	execEach(ctx context.Context, query string, n int, args func(i int) []any) (int64, error)
 	// query hands every row to each.
 	query(ctx context.Context, query string, args []any, each func(scanner) error) error
-	// queryEach runs a query n times and hands every row of the i-th answer to each.
-	queryEach(ctx context.Context, query string, n int, args func(i int) []any, each func(i int, r scanner) error) error
+	// queryEach runs a query n times and hands every row of all answers to each, those of one answer in their order.
+	queryEach(ctx context.Context, query string, n int, args func(i int) []any, each func(row) error) error
 }
 
 // work is an open transaction.
@@ -54,6 +54,22 @@ const (
 
 // scanner is one row.
 type scanner interface{ Scan(dest ...any) error }
+
+// row is a row of one of many answers.
+type row interface {
+	scanner
+	// Item says, once the row was scanned, whose answer it is.
+	Item() int
+}
+
+// rowOf is a row of the i-th answer.
+type rowOf struct {
+	scanner
+	i int
+}
+
+// Item implements row.
+func (r rowOf) Item() int { return r.i }
 
 // bind brings arguments to the few types that both engines store in one way: int64, string, []byte, nil.
 func bind(args []any) ([]any, error) {

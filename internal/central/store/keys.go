@@ -190,23 +190,46 @@ func (s *Store) ReceiveFloors(ctx context.Context, refs []role.KeyRef) ([][]vaul
 var ErrFloor = errors.New("store: a counter at or below one that was accepted")
 
 // RaiseReceiveFloors implements vault.Store. A node may have read the floor before another one raised it; the store has
-// the last word (law 4).
+// the last word (law 4). What is read here stays as it is until the commit.
 func (s *Store) RaiseReceiveFloors(ctx context.Context, floors []vault.FloorRow) (refused []error, err error) {
 	if _, err := s.writer(ctx); err != nil {
 		return nil, err
 	}
-	raised, err := each(ctx, s, floors, func(f vault.FloorRow) []any { return append(refArgs(f.Ref), f.Title[:], f.Last) },
-		scanInt, `INSERT INTO receive_floors (meter, role, version, title, last)
-		VALUES (?, ?, ?, ?, ?) ON CONFLICT (meter, role, version, title) DO UPDATE SET last = excluded.last
-		WHERE receive_floors.last < excluded.last RETURNING 1`)
+	held, err := s.floorsOf(ctx, floors)
 	if err != nil {
 		return nil, err
 	}
 	refused = make([]error, len(floors))
+	var rise []vault.FloorRow
 	for i, f := range floors {
-		if len(raised[i]) == 0 {
+		name := floorName{f.Ref, f.Title}
+		if last, known := held[name]; known && f.Last <= last {
 			refused[i] = fmt.Errorf("%w: %d of %s under %s", ErrFloor, f.Last, f.Title, f.Ref)
+			continue
+		}
+		held[name] = f.Last
+		rise = append(rise, f)
+	}
+	return refused, s.insertEach(ctx, `INSERT INTO receive_floors (meter, role, version, title, last)
+		VALUES (?, ?, ?, ?, ?) ON CONFLICT (meter, role, version, title) DO UPDATE SET last = excluded.last`,
+		len(rise), func(i int) []any { return append(refArgs(rise[i].Ref), rise[i].Title[:], rise[i].Last) })
+}
+
+// floorName says whose floor it is, under which key.
+type floorName struct {
+	ref   role.KeyRef
+	title dlms.SystemTitle
+}
+
+func (s *Store) floorsOf(ctx context.Context, floors []vault.FloorRow) (map[floorName]uint32, error) {
+	rows, err := each(ctx, s, floors, func(f vault.FloorRow) []any { return append(refArgs(f.Ref), f.Title[:]) },
+		func(r scanner) (last uint32, err error) { return last, r.Scan(&last) },
+		`SELECT last FROM receive_floors WHERE meter = ? AND role = ? AND version = ? AND title = ?`)
+	out := make(map[floorName]uint32, len(floors))
+	for i, f := range floors {
+		if err == nil && len(rows[i]) > 0 {
+			out[floorName{f.Ref, f.Title}] = rows[i][0]
 		}
 	}
-	return refused, nil
+	return out, err
 }

@@ -247,6 +247,8 @@ const maxPipelined = 512
 // execEach sends the statements without waiting for the answer of each; plain inserts go many rows a statement.
 func (s postgresSession) execEach(ctx context.Context, query string, n int, args func(int) []any) (changed int64, err error) {
 	row, plain := insertedRow(query)
+	// PostgreSQL refuses to touch a row twice in one statement.
+	plain = plain && !strings.Contains(query, "DO UPDATE")
 	for i := 0; i < n; {
 		b := &pgx.Batch{}
 		for i < n && b.Len() < maxPipelined {
@@ -275,10 +277,9 @@ func (s postgresSession) execEach(ctx context.Context, query string, n int, args
 	return changed, nil
 }
 
-// insertedRow finds the row of an INSERT ... VALUES (...) that can be written with many rows. One that updates what is
-// there cannot: PostgreSQL refuses to touch a row twice in one statement.
+// insertedRow finds the row of an INSERT ... VALUES (...) that can be written with many rows.
 func insertedRow(query string) (row string, ok bool) {
-	if !strings.HasPrefix(query, "INSERT ") || strings.Contains(query, "DO UPDATE") {
+	if !strings.HasPrefix(query, "INSERT ") {
 		return "", false
 	}
 	_, rest, ok := strings.Cut(query, "VALUES ")
@@ -308,7 +309,7 @@ func manyRows(query, row string, rows int) string {
 }
 
 func (s postgresSession) queryEach(ctx context.Context, query string, n int, args func(int) []any,
-	each func(int, scanner) error,
+	each func(row) error,
 ) error {
 	for first := 0; first < n; first += maxPipelined {
 		b := &pgx.Batch{}
@@ -318,7 +319,7 @@ func (s postgresSession) queryEach(ctx context.Context, query string, n int, arg
 				return err
 			}
 			b.Queue(s.e.numbered(query), bound...).Query(func(rows pgx.Rows) error {
-				return drainPgx(rows, func(r scanner) error { return each(i, r) })
+				return drainPgx(rows, func(r scanner) error { return each(rowOf{r, i}) })
 			})
 		}
 		if err := s.db.SendBatch(ctx, b).Close(); err != nil {

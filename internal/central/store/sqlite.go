@@ -53,13 +53,13 @@ func openSQLite(ctx context.Context, dir string, o Options) (e *sqliteEngine, er
 	if err != nil {
 		return e, err
 	}
-	e.writer = sqliteSession{db: conn, conn: conn, kept: map[string]*sql.Stmt{}}
+	e.writer = sqliteSession{db: conn, conn: conn, kept: map[string]*sql.Stmt{}, lookups: &sync.Map{}}
 	if e.readerDB, err = sql.Open("sqlite", dsn(abs, o.Volatile, true)); err != nil {
 		return e, err
 	}
 	e.readerDB.SetMaxOpenConns(o.Readers)
 	e.readerDB.SetMaxIdleConns(o.Readers)
-	e.reader = sqliteSession{db: e.readerDB, shared: &sync.Map{}}
+	e.reader = sqliteSession{db: e.readerDB, shared: &sync.Map{}, lookups: e.writer.lookups}
 	return e, nil
 }
 
@@ -115,7 +115,7 @@ func (e *sqliteEngine) view(ctx context.Context) (work, error) {
 	if err != nil {
 		return nil, err
 	}
-	w := &sqliteWork{sqliteSession: sqliteSession{db: conn, conn: conn}, leave: conn.Close}
+	w := &sqliteWork{sqliteSession: sqliteSession{db: conn, conn: conn, lookups: e.writer.lookups}, leave: conn.Close}
 	if _, err := conn.ExecContext(ctx, `BEGIN`); err != nil {
 		return nil, errors.Join(err, conn.Close())
 	}
@@ -159,7 +159,8 @@ type sqliteSession struct {
 	conn *sql.Conn
 	kept map[string]*sql.Stmt // prepared once for the life of the connection
 	// shared is kept of a pool, for many goroutines. Neither: prepared for each call.
-	shared *sync.Map
+	shared  *sync.Map
+	lookups *sync.Map // of the queries that were asked
 }
 
 // maxKept bounds the statements that stay prepared; the statements of this package are far fewer.
@@ -240,34 +241,46 @@ func (s sqliteSession) execRows(ctx context.Context, query string, i, rows int, 
 }
 
 func (s sqliteSession) query(ctx context.Context, query string, args []any, each func(scanner) error) error {
-	return s.queryEach(ctx, query, 1, func(int) []any { return args }, func(_ int, r scanner) error { return each(r) })
+	args, err := bind(args)
+	if err != nil {
+		return err
+	}
+	return s.queryOne(ctx, query, args, each)
 }
 
-func (s sqliteSession) queryEach(ctx context.Context, query string, n int, args func(int) []any,
-	each func(int, scanner) error,
-) (err error) {
-	if n == 0 {
-		return nil
-	}
+func (s sqliteSession) queryOne(ctx context.Context, query string, args []any, each func(scanner) error) (err error) {
 	stmt, done, err := s.prepare(ctx, query)
 	if err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, done()) }()
-	for i := range n {
-		bound, err := bind(args(i))
-		if err != nil {
-			return err
-		}
-		rows, err := stmt.QueryContext(ctx, bound...)
-		if err != nil {
-			return err
-		}
-		if err := drain(rows, func(r scanner) error { return each(i, r) }); err != nil {
-			return err
-		}
+	rows, err := stmt.QueryContext(ctx, args...)
+	if err != nil {
+		return err
 	}
-	return nil
+	return drain(rows, each)
+}
+
+// queryEach looks at ctx between statements and not in them: each is short, and to watch a context costs more than most.
+func (s sqliteSession) queryEach(ctx context.Context, query string, n int, args func(int) []any, each func(row) error) (err error) {
+	l, together := s.lookupOf(query)
+	short := context.WithoutCancel(ctx)
+	for i := 0; i < n && err == nil; {
+		rows := 1
+		if together {
+			rows = rowsOf(n - i)
+		}
+		switch {
+		case ctx.Err() != nil:
+			return ctx.Err()
+		case rows > 1:
+			err = s.queryTogether(short, l, i, rows, args, each)
+		default:
+			err = s.query(short, query, args(i), func(r scanner) error { return each(rowOf{r, i}) })
+		}
+		i += rows
+	}
+	return err
 }
 
 func drain(rows *sql.Rows, each func(scanner) error) (err error) {

@@ -215,9 +215,11 @@ func each[K, T any](ctx context.Context, s *Store, items []K, args func(K) []any
 	}
 	out := make([][]T, len(items))
 	ctx, from := s.from(ctx)
-	err := from.queryEach(ctx, query, len(items), func(i int) []any { return args(items[i]) }, func(i int, r scanner) error {
+	err := from.queryEach(ctx, query, len(items), func(i int) []any { return args(items[i]) }, func(r row) error {
 		v, err := scan(r)
-		out[i] = append(out[i], v)
+		if err == nil {
+			out[r.Item()] = append(out[r.Item()], v)
+		}
 		return err
 	})
 	if err != nil {
