@@ -41,8 +41,10 @@ var importRules = []rule{
 	{from: "internal/clock"},
 	{from: "internal/defence"},
 	{from: "internal/config", may: []string{"dlms", "internal/role"}},
-	{from: "internal/enrol", may: []string{"dlms", "dlms/key", "internal/role"}},
-	{from: "internal/shipment", may: []string{"dlms", "dlms/key", "dlms/security", "internal/role"}},
+	{from: "internal/transport", may: []string{"dlms/key"}},
+	{from: "internal/transport/transporttest", may: []string{"internal/transport"}},
+	{from: "internal/enrol", may: []string{"dlms", "dlms/key", "internal/role", "internal/transport"}},
+	{from: "internal/shipment", may: []string{"dlms", "dlms/key", "dlms/security", "internal/role", "internal/transport"}},
 	{from: "internal/keysfile", may: []string{"dlms", "dlms/key", "dlms/security"}},
 	{from: "internal/serial/...", may: []string{"dlms/link/iec62056"}},
 	{from: "internal/keylog", may: []string{"dlms", "internal/role"}},
@@ -52,13 +54,13 @@ var importRules = []rule{
 	{from: "internal/meter/loadcurve"},
 	{from: "internal/meter", may: []string{"dlms/...", "internal/meter/...", "internal/clock", "internal/defence", "internal/role", "internal/shipment", "internal/keysfile", "internal/config"}},
 	{from: "internal/meter/...", may: []string{"dlms/...", "internal/meter/...", "internal/clock", "internal/defence", "internal/role", "internal/shipment", "internal/keysfile", "internal/config"}},
-	{from: "internal/concentrator/...", may: []string{"dlms/...", "internal/concentrator/...", "internal/clock", "internal/role", "internal/bus", "internal/enrol", "internal/keylog", "internal/keysfile", "internal/config"}},
-	{from: "internal/terminal/...", may: []string{"dlms/...", "internal/terminal/...", "internal/clock", "internal/role", "internal/enrol", "internal/keylog", "internal/keysfile", "internal/config"}},
+	{from: "internal/concentrator/...", may: []string{"dlms/...", "internal/concentrator/...", "internal/clock", "internal/role", "internal/bus", "internal/enrol", "internal/transport", "internal/keylog", "internal/keysfile", "internal/config"}},
+	{from: "internal/terminal/...", may: []string{"dlms/...", "internal/terminal/...", "internal/clock", "internal/role", "internal/enrol", "internal/transport", "internal/keylog", "internal/keysfile", "internal/config"}},
 
 	// The central system. The store implements what the others declare; the web reaches no key.
 	{from: "internal/central/audit", may: []string{"dlms", "dlms/key", "internal/clock", "internal/role"}},
 	{from: "internal/central/lease", may: []string{"dlms"}},
-	{from: "internal/central/vault", may: []string{"dlms", "dlms/apdu", "dlms/key", "dlms/security", "internal/central/audit", "internal/clock", "internal/defence", "internal/role", "internal/enrol", "internal/shipment"}},
+	{from: "internal/central/vault", may: []string{"dlms", "dlms/apdu", "dlms/key", "dlms/security", "internal/central/audit", "internal/clock", "internal/defence", "internal/role", "internal/enrol", "internal/shipment", "internal/transport"}},
 	{from: "internal/central/fleet", may: []string{"dlms", "dlms/key", "internal/central/audit", "internal/clock", "internal/role", "internal/enrol", "internal/shipment"}},
 	{from: "internal/central/backup", may: []string{"dlms", "internal/central/audit", "internal/central/fleet", "internal/central/store", "internal/central/vault", "internal/role"}},
 	{from: "internal/central/collect/dayblock", may: []string{"dlms"}},
@@ -66,9 +68,9 @@ var importRules = []rule{
 	{from: "internal/central/rotation", may: []string{"dlms", "dlms/apdu", "dlms/client", "dlms/key", "dlms/link", "dlms/security", "internal/central/vault", "internal/central/fleet", "internal/central/audit", "internal/central/lease", "internal/clock", "internal/defence", "internal/role", "internal/bus"}},
 	{from: "internal/central/relay", may: []string{"dlms", "dlms/apdu", "dlms/client", "dlms/key", "dlms/link", "dlms/security", "internal/central/vault", "internal/central/rotation", "internal/central/fleet", "internal/central/audit", "internal/clock", "internal/role", "internal/bus"}},
 	{from: "internal/central/store/...", may: []string{"dlms", "internal/central/vault", "internal/central/fleet", "internal/central/collect", "internal/central/rotation", "internal/central/audit", "internal/central/lease", "internal/central/store/...", "internal/defence", "internal/role", "internal/keylog"}},
-	{from: "internal/central/api", may: []string{"dlms", "dlms/key", "internal/central/fleet", "internal/central/rotation", "internal/central/collect", "internal/central/audit", "internal/clock", "internal/role", "internal/bus", "internal/enrol", "internal/shipment"}},
+	{from: "internal/central/api", may: []string{"dlms", "dlms/key", "internal/central/fleet", "internal/central/rotation", "internal/central/collect", "internal/central/audit", "internal/clock", "internal/role", "internal/bus", "internal/enrol", "internal/shipment", "internal/transport"}},
 	{from: "internal/central/console", may: []string{"dlms", "dlms/key", "internal/central/fleet", "internal/central/rotation", "internal/central/collect", "internal/central/audit", "internal/clock", "internal/role"}},
-	{from: "internal/central", may: []string{"dlms/...", "internal/central/...", "internal/clock", "internal/defence", "internal/role", "internal/bus", "internal/enrol", "internal/keylog", "internal/shipment", "internal/config"}},
+	{from: "internal/central", may: []string{"dlms/...", "internal/central/...", "internal/clock", "internal/defence", "internal/role", "internal/bus", "internal/enrol", "internal/keylog", "internal/shipment", "internal/transport", "internal/config"}},
 
 	// The product.
 	{from: "internal/drill", may: []string{"dlms/...", "internal/..."}},
@@ -164,12 +166,13 @@ var revealing = []struct {
 	users []string
 }{
 	{"Reveal", []string{
-		"dlms/security",     // the authentication key is part of the additional authenticated data
-		"dlms/client",       // the session key travels inside the ciphered InitiateRequest
-		"internal/keysfile", // the file of a test bench's keys
-		"internal/meter",    // a meter's own memory
-		"internal/shipment", // the maker's side, sealed to the IS
-		"internal/enrol",    // a concentrator's or terminal's own enrolment
+		"dlms/security",      // the authentication key is part of the additional authenticated data
+		"dlms/client",        // the session key travels inside the ciphered InitiateRequest
+		"internal/keysfile",  // the file of a test bench's keys
+		"internal/meter",     // a meter's own memory
+		"internal/shipment",  // the maker's side, sealed to the IS
+		"internal/enrol",     // a concentrator's or terminal's own enrolment
+		"internal/transport", // the AES key of a file, wrapped under RSA
 		"internal/central/vault",
 		"internal/concentrator/keyring",
 		"internal/terminal",
