@@ -40,7 +40,7 @@ type House struct {
 	cfg   Config
 	deps  Deps
 	Store *store.Store
-	Root  *vault.Root
+	Root  vault.Hold
 	Audit *audit.Log
 }
 

@@ -45,7 +45,7 @@ type IS struct {
 	store      *store.Store // as this node
 	leases     *lease.Manager
 	audit      *audit.Log
-	root       *vault.Root
+	root       vault.Hold
 	vault      *vault.Software
 	fleet      *fleet.Fleet
 	collector  *collect.Collector

@@ -86,7 +86,7 @@ type Source struct {
 	Store *store.Store
 	// Data is its data directory, Root the root of the vault in it.
 	Data string
-	Root *vault.Root
+	Root vault.Hold
 	Now  func() time.Time
 }
 

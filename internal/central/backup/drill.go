@@ -75,7 +75,7 @@ func Drill(ctx context.Context, o Options, scratch string) (d Drilled, err error
 const proveBatch = 2000
 
 // Prove opens every key row of every meter and device, and checks that each meter has the keys of its profile.
-func Prove(ctx context.Context, db *store.Store, root *vault.Root, progress func(done, all int)) (p Proof, err error) {
+func Prove(ctx context.Context, db *store.Store, root vault.Hold, progress func(done, all int)) (p Proof, err error) {
 	all, err := db.CountKeys(ctx)
 	if err != nil {
 		return p, err
@@ -130,7 +130,7 @@ func (p *Proof) meters(ctx context.Context, db *store.Store, have map[dlms.Syste
 	return nil
 }
 
-func (p *Proof) devices(ctx context.Context, db *store.Store, root *vault.Root) error {
+func (p *Proof) devices(ctx context.Context, db *store.Store, root vault.Hold) error {
 	devices, err := db.Devices(ctx)
 	if err != nil {
 		return err

@@ -129,7 +129,7 @@ func (o Options) stage(ctx context.Context, dir string) (r Report, err error) {
 }
 
 // root opens the root, which goes where the vault looks for it.
-func (o Options) root(dir string) (*vault.Root, error) {
+func (o Options) root(dir string) (vault.Hold, error) {
 	path := o.RootFile
 	if path == "" {
 		path = filepath.Join(o.Backup, vault.RootFile)
@@ -148,7 +148,7 @@ func (o Options) root(dir string) (*vault.Root, error) {
 	return vault.Unseal(dir, o.Passphrase)
 }
 
-func (o Options) tls(dir string, root *vault.Root) error {
+func (o Options) tls(dir string, root vault.Hold) error {
 	f, err := os.Open(filepath.Join(o.Backup, tlsName))
 	if err != nil {
 		return err
@@ -178,7 +178,7 @@ func (o Options) tls(dir string, root *vault.Root) error {
 }
 
 // takeOver brings the database to what the journals have, and puts on record that it was restored.
-func (o Options) takeOver(ctx context.Context, db *store.Store, root *vault.Root, r *Report) (err error) {
+func (o Options) takeOver(ctx context.Context, db *store.Store, root vault.Hold, r *Report) (err error) {
 	log := audit.New(db, audit.Options{Now: o.Now})
 	o.progress("key journals taken over")(0, len(o.Journals))
 	if r.TakenOver, err = vault.TakeOver(ctx, root, db, log, o.Now, o.Journals); err != nil {

@@ -16,7 +16,7 @@ import (
 
 // Verify checks a backup against the root of its vault: that the vault signed its manifest, and that every file is there as
 // it was. Progress, if not nil, is told of each file.
-func Verify(dir string, root *vault.Root, progress func(done, all int)) (m Manifest, err error) {
+func Verify(dir string, root vault.Hold, progress func(done, all int)) (m Manifest, err error) {
 	signed, err := readBounded(filepath.Join(dir, ManifestName), maxManifest)
 	if errors.Is(err, os.ErrNotExist) {
 		return m, fmt.Errorf("%w: %s holds no manifest; it is no backup, or was not finished", ErrTampered, dir)

@@ -3,6 +3,7 @@ package vault
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"time"
 
@@ -125,7 +126,7 @@ func (v *Software) readEscrow(b []byte) (KeyRow, error) {
 	if row.Ref.Role == role.CCC {
 		return row, fmt.Errorf("%w: %s is never in escrow", ErrRole, row.Ref)
 	}
-	if err := v.root.CheckRow(row); err != nil {
+	if err := v.keys.CheckRow(row); err != nil {
 		return row, err
 	}
 	return KeyRow{
@@ -205,8 +206,7 @@ func (v *Software) openCopies(ctx context.Context, out *Recalled, d DeviceRow, c
 	if len(copies) == 0 {
 		return nil, nil
 	}
-	kek, mac, err := v.root.openDevice(d)
-	if err != nil {
+	if err := v.keys.CheckDevice(d); err != nil {
 		return nil, err
 	}
 	var titles []dlms.SystemTitle
@@ -226,12 +226,11 @@ func (v *Software) openCopies(ctx context.Context, out *Recalled, d DeviceRow, c
 			out.refuse("%s: a copy, and the meter is not under %s", s.Ref(), d.Title)
 			continue
 		}
-		k, err := s.Open(d.Title, kek, mac)
-		if err != nil {
+		row, err := v.keys.AdoptCopy(d, s, meters[s.Meter].Suite)
+		if errors.Is(err, enrol.ErrSealed) {
 			out.refuse("%s: a copy: %v", s.Ref(), err)
 			continue
 		}
-		row, err := v.root.sealRow(s.Ref(), meters[s.Meter].Suite, k)
 		if err != nil {
 			return nil, err
 		}

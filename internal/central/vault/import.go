@@ -13,12 +13,29 @@ import (
 	"github.com/meterseal/meterseal/internal/shipment"
 )
 
+// ErrInClear is returned for a file whose keys would have to pass through this process, by a vault that keeps them in a
+// token.
+var ErrInClear = errors.New("vault: the keys of this file would be in clear in this process, and this vault keeps them in a token")
+
+// inProcess is the root that opens a maker's file here.
+func (v *Software) inProcess() (*Root, error) {
+	root, ok := v.keys.(*Root)
+	if !ok {
+		return nil, ErrInClear
+	}
+	return root, nil
+}
+
 // importBatch is how many rows go in with one commit.
 const importBatch = 250
 
 // ImportShipment implements Vault.
 func (v *Software) ImportShipment(ctx context.Context, by audit.Actor, file io.Reader) (*shipment.Report, error) {
-	in, err := shipment.NewReader(file, v.root.reader)
+	root, err := v.inProcess()
+	if err != nil {
+		return &shipment.Report{}, fmt.Errorf("import: %w", err)
+	}
+	in, err := shipment.NewReader(file, root.reader)
 	if err != nil {
 		return &shipment.Report{}, fmt.Errorf("import: %w", err)
 	}
@@ -185,13 +202,17 @@ func (k known) refuse(row shipment.Row, kind string, taken bool) *shipment.Refus
 
 // addMeter puts a meter and its keys in. The first keys are in force: the maker put them into the meter.
 func (v *Software) addMeter(by audit.Actor, h shipment.Header, row shipment.Row, c *change) error {
+	root, err := v.inProcess()
+	if err != nil {
+		return err
+	}
 	at := v.time()
 	c.meters = append(c.meters, MeterRow{
 		Title: row.Title, Maker: h.Maker, Batch: h.Batch, Profile: row.Meter.Profile, Suite: row.Meter.Suite, EnrolledAt: at,
 	})
 	detail := map[string]string{"batch": h.Batch, "profile": row.Meter.Profile}
 	for _, rk := range row.Meter.Keys() {
-		k, err := v.root.sealRow(role.KeyRef{Meter: row.Title, Role: rk.Role, Version: 1}, row.Meter.Suite, rk.Key)
+		k, err := root.sealRow(role.KeyRef{Meter: row.Title, Role: rk.Role, Version: 1}, row.Meter.Suite, rk.Key)
 		if err != nil {
 			return err
 		}
@@ -213,18 +234,12 @@ func (v *Software) EnrolDevice(ctx context.Context, by audit.Actor, file enrol.F
 	if got := file.Fingerprint(); got != fingerprint {
 		return fmt.Errorf("%w: it is %s; compare it with what %s %s shows", ErrFingerprint, got, file.Kind, file.Title)
 	}
-	kek, mac, err := file.OpenKeys(v.root.reader)
-	if err != nil {
-		return err
-	}
 	d := DeviceRow{
 		Title: file.Title, Kind: string(file.Kind), NKeyPublic: file.NKeyPublic, Fingerprint: fingerprint,
 		State: deviceEnrolled, EnrolledAt: v.time(),
 	}
-	if d.KEK, err = v.root.sealDeviceRow(d.Title, "kek", kek); err != nil {
-		return err
-	}
-	if d.MAC, err = v.root.sealDeviceRow(d.Title, "mac", mac); err != nil {
+	var err error
+	if d.KEK, d.MAC, err = v.keys.AdoptDevice(file); err != nil {
 		return err
 	}
 	err = v.step(ctx, func(ctx context.Context, c *change) error { return v.addDevice(ctx, by, d, c) })

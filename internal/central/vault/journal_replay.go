@@ -30,7 +30,7 @@ func (v *Software) catchUp(ctx context.Context) error {
 		return err
 	}
 	if !ok {
-		p = Position{Vault: v.root.id}
+		p = Position{Vault: v.keys.ID()}
 	}
 	batches, err := v.journal.After(p)
 	if err != nil || (len(batches) == 0 && ok) {

@@ -5,7 +5,6 @@ import (
 	"fmt"
 
 	"github.com/meterseal/meterseal/dlms"
-	"github.com/meterseal/meterseal/dlms/key"
 	"github.com/meterseal/meterseal/internal/central/audit"
 	"github.com/meterseal/meterseal/internal/role"
 )
@@ -79,17 +78,13 @@ func (v *Software) generate(by audit.Actor, t Target, versions []KeyRow, c *chan
 	if newest.Ref.Version == 1<<32-1 {
 		return KeyInfo{}, fmt.Errorf("%w: %s has no version left", ErrRange, t)
 	}
-	k, err := key.GenerateUnicast(v.rand)
-	if err != nil {
-		return KeyInfo{}, fmt.Errorf("vault: generate %s: %w", t, err)
-	}
 	version := newest.Ref.Version + 1
 	if v.space != nil {
 		version = max(version, v.space.FirstVersion)
 	}
-	row, err := v.root.sealRow(role.KeyRef{Meter: t.Meter, Role: t.Role, Version: version}, newest.Suite, k)
+	row, err := v.keys.NewRow(v.rand, role.KeyRef{Meter: t.Meter, Role: t.Role, Version: version}, newest.Suite)
 	if err != nil {
-		return KeyInfo{}, err
+		return KeyInfo{}, fmt.Errorf("vault: generate %s: %w", t, err)
 	}
 	row.State, row.CreatedAt = Pending, v.time()
 	c.keys = append(c.keys, row)
@@ -112,7 +107,7 @@ func (v *Software) Wrap(ctx context.Context, by audit.Actor, keys []role.KeyRef)
 		it := &items[i]
 		out[i] = Wrapped{Ref: it.ref, CheckValue: it.row.CheckValue}
 		if it.err == nil {
-			out[i].Blob, it.err = v.wrap(masters[i], it.row)
+			out[i].Blob, it.err = v.keys.WrapRow(masters[i], it.row)
 		}
 		out[i].Err = it.err
 	}
@@ -147,18 +142,6 @@ func (v *Software) masters(ctx context.Context, items []item, masters []KeyRow) 
 		masters[i] = ccc
 	}
 	return nil
-}
-
-func (v *Software) wrap(master, row KeyRow) ([]byte, error) {
-	ccc, err := v.root.openMaster(master)
-	if err != nil {
-		return nil, err
-	}
-	k, err := v.root.openUnicast(row)
-	if err != nil {
-		return nil, err
-	}
-	return ccc.Wrap(k)
 }
 
 // intend commits, for one batch, the intent to use keys, before any of them is used. It reads the rows; check sets

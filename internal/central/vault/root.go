@@ -8,8 +8,10 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"os"
 	"path/filepath"
+	"slices"
 
 	"filippo.io/age"
 
@@ -39,12 +41,12 @@ const (
 // Root is what a vault stands on: the keys that all its rows are sealed and bound under, the key that signs the
 // audit log, and the identity that files to the vault are encrypted to. It prints nothing of them.
 type Root struct {
-	id     string
-	terms  map[uint32]rootTerm
-	term   uint32 // the newest, for new rows
-	signer *audit.Signer
-	reader *age.X25519Identity
+	Identity
+	terms map[uint32]rootTerm
+	term  uint32 // the newest, for new rows
 }
+
+var _ Hold = (*Root)(nil)
 
 // rootTerm is the pair of keys of one term.
 type rootTerm struct {
@@ -52,20 +54,20 @@ type rootTerm struct {
 	mac  key.MAC
 }
 
-// ID names the vault.
-func (r *Root) ID() string { return r.id }
+// Kind implements Hold.
+func (*Root) Kind() string { return KindSoftware }
 
-// Recipient is what shipment and enrolment files are encrypted to.
-func (r *Root) Recipient() string { return r.reader.Recipient().String() }
+// KindSoftware is the kind of a vault whose root is in the memory of the process.
+const KindSoftware = "software"
 
-// Signer signs the checkpoints of the audit log.
-func (r *Root) Signer() *audit.Signer { return r.signer }
+// Terms implements Hold.
+func (r *Root) Terms() []uint32 { return slices.Sorted(maps.Keys(r.terms)) }
 
-// String names the vault.
-func (r *Root) String() string { return "vault " + r.id }
+// Term implements Hold.
+func (r *Root) Term() uint32 { return r.term }
 
-// Format prints String for every verb.
-func (r *Root) Format(s fmt.State, _ rune) { _, _ = io.WriteString(s, r.String()) }
+// Close implements Hold. The keys go with the process: Go does not let them be overwritten for certain.
+func (*Root) Close() error { return nil }
 
 // MarshalJSON refuses: a root leaves memory through Init alone.
 func (*Root) MarshalJSON() ([]byte, error) { return nil, key.ErrRedacted }
@@ -258,7 +260,7 @@ func (f rootFile) root() (*Root, error) {
 	if f.Schema != rootSchema || len(f.Vault) != 32 || len(f.Terms) == 0 {
 		return nil, fmt.Errorf("%w: want schema %q, got %q", ErrRoot, rootSchema, f.Schema)
 	}
-	r := &Root{id: f.Vault, terms: map[uint32]rootTerm{}}
+	r := &Root{Identity: Identity{id: f.Vault}, terms: map[uint32]rootTerm{}}
 	for _, t := range f.Terms {
 		keys, err := t.keys()
 		if err != nil {

@@ -15,10 +15,10 @@ const (
 	deviceRowText = "meterseal device key row 1"
 )
 
-// bound is what the MAC of a key row covers: whose key it is, in which vault, and the sealed key. State and times
+// Bound is what the MAC of a key row covers, as [key.MAC.Sum] and [key.Framed] take it: whose key it is, in which vault, and the sealed key. State and times
 // are not in it; no state makes a key open that would not otherwise, as every version is checked against its state
 // where it is used and the journal holds the states too.
-func (k KeyRow) bound(vault string) [][]byte {
+func (k KeyRow) Bound(vault string) [][]byte {
 	nums := binary.BigEndian.AppendUint32([]byte{byte(k.Ref.Role), k.Suite}, k.Ref.Version)
 	nums = binary.BigEndian.AppendUint32(nums, k.Term)
 	return [][]byte{[]byte(keyRowText), []byte(vault), k.Ref.Meter[:], nums, k.CheckValue[:], k.Fingerprint[:], k.Sealed}
@@ -32,7 +32,7 @@ func (r *Root) sealRow(ref role.KeyRef, suite uint8, k key.Wrappable) (KeyRow, e
 		return KeyRow{}, fmt.Errorf("vault: seal row of %s: %w", ref, err)
 	}
 	row := KeyRow{Ref: ref, Suite: suite, Term: r.term, Sealed: blob, CheckValue: k.CheckValue(), Fingerprint: k.Fingerprint()}
-	sum := t.mac.Sum(row.bound(r.id)...)
+	sum := t.mac.Sum(row.Bound(r.id)...)
 	row.MAC = sum[:]
 	return row, nil
 }
@@ -42,7 +42,7 @@ func (r *Root) sealRow(ref role.KeyRef, suite uint8, k key.Wrappable) (KeyRow, e
 func openRow[K key.Key](r *Root, row KeyRow, unwrap func(key.Wrapping, []byte) (K, error)) (K, error) {
 	var none K
 	t, ok := r.terms[row.Term]
-	if !ok || !t.mac.Verify(row.MAC, row.bound(r.id)...) {
+	if !ok || !t.mac.Verify(row.MAC, row.Bound(r.id)...) {
 		return none, fmt.Errorf("%w: %s", ErrRow, row.Ref)
 	}
 	k, err := unwrap(t.wrap, row.Sealed)
@@ -68,7 +68,14 @@ func (r *Root) openMaster(row KeyRow) (key.Master, error) {
 	return openRow(r, row, key.Wrapping.UnwrapMaster)
 }
 
-func (k DeviceKeyRow) bound(vault string, device dlms.SystemTitle, use string) [][]byte {
+// The two keys of a device, in what binds their rows.
+const (
+	UseKEK = "kek"
+	UseMAC = "mac"
+)
+
+// Bound is what the MAC of a device's key row covers: whose key it is, for which use, in which vault.
+func (k DeviceKeyRow) Bound(vault string, device dlms.SystemTitle, use string) [][]byte {
 	nums := binary.BigEndian.AppendUint32(nil, k.Term)
 	return [][]byte{[]byte(deviceRowText), []byte(vault), device[:], []byte(use), nums, k.Fingerprint[:], k.Sealed}
 }
@@ -80,18 +87,18 @@ func (r *Root) sealDeviceRow(device dlms.SystemTitle, use string, k key.Wrappabl
 		return DeviceKeyRow{}, fmt.Errorf("vault: seal %s of %s: %w", use, device, err)
 	}
 	row := DeviceKeyRow{Term: r.term, Sealed: blob, Fingerprint: k.Fingerprint()}
-	sum := t.mac.Sum(row.bound(r.id, device, use)...)
+	sum := t.mac.Sum(row.Bound(r.id, device, use)...)
 	row.MAC = sum[:]
 	return row, nil
 }
 
 // openDevice opens the two keys of a device.
 func (r *Root) openDevice(d DeviceRow) (kek key.Wrapping, mac key.MAC, err error) {
-	kek, err = openDeviceRow(r, d.Title, "kek", d.KEK, key.Wrapping.UnwrapWrapping)
+	kek, err = openDeviceRow(r, d.Title, UseKEK, d.KEK, key.Wrapping.UnwrapWrapping)
 	if err != nil {
 		return kek, mac, err
 	}
-	mac, err = openDeviceRow(r, d.Title, "mac", d.MAC, key.Wrapping.UnwrapMAC)
+	mac, err = openDeviceRow(r, d.Title, UseMAC, d.MAC, key.Wrapping.UnwrapMAC)
 	return kek, mac, err
 }
 
@@ -100,7 +107,7 @@ func openDeviceRow[K key.Key](r *Root, device dlms.SystemTitle, use string, row 
 ) (K, error) {
 	var none K
 	t, ok := r.terms[row.Term]
-	if !ok || !t.mac.Verify(row.MAC, row.bound(r.id, device, use)...) {
+	if !ok || !t.mac.Verify(row.MAC, row.Bound(r.id, device, use)...) {
 		return none, fmt.Errorf("%w: %s of %s", ErrRow, use, device)
 	}
 	k, err := unwrap(t.wrap, row.Sealed)

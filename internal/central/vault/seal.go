@@ -40,8 +40,7 @@ func (v *Software) sealTo(ctx context.Context, by audit.Actor, device dlms.Syste
 	if err != nil {
 		return nil, err
 	}
-	kek, mac, err := v.root.openDevice(d)
-	if err != nil {
+	if err := v.keys.CheckDevice(d); err != nil {
 		return nil, err
 	}
 	what := deed{by: by, action: ActionSealed, device: device, grant: grant, why: "to a " + d.Kind}
@@ -60,11 +59,7 @@ func (v *Software) sealTo(ctx context.Context, by audit.Actor, device dlms.Syste
 		it := &items[i]
 		out[i] = Sealed{Ref: it.ref, State: it.row.State}
 		if it.err == nil {
-			k, err := v.root.openUnicast(it.row)
-			if err == nil {
-				out[i].Key, err = enrol.Seal(ranges[i].sealed(), kek, mac, k)
-			}
-			it.err = err
+			out[i].Key, it.err = v.keys.SealRow(d, ranges[i].sealed(), it.row)
 		}
 		out[i].Err = it.err
 	}
@@ -253,11 +248,7 @@ func (v *Software) finishGrant(ctx context.Context, by audit.Actor, g enrol.Gran
 	if err != nil {
 		return enrol.Grant{}, err
 	}
-	_, mac, err := v.root.openDevice(d)
-	if err != nil {
-		return enrol.Grant{}, err
-	}
-	if g, err = enrol.SealGrant(g, mac); err != nil {
+	if g, err = v.keys.SealGrant(d, g); err != nil {
 		return enrol.Grant{}, err
 	}
 	return g, v.audit.Append(ctx, audit.Entry{

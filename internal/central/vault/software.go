@@ -73,9 +73,9 @@ type Options struct {
 // JournalName is the name of the key journal where no path is given.
 const JournalName = "key.journal"
 
-// Software is the vault whose root is in the memory of this process.
+// Software is the vault over a [Hold] of its keys: their order, journal, audit and counters.
 type Software struct {
-	root    *Root
+	keys    Hold
 	store   Store
 	audit   *audit.Log
 	journal *journal
@@ -100,11 +100,11 @@ type Software struct {
 
 var _ Vault = (*Software)(nil)
 
-// Open opens the vault in dir over its root and its store, and takes over what the key journal has and the store
+// Open opens the vault in dir over the hold of its keys, which stays the caller's, and its store, and takes over what the key journal has and the store
 // has not. The log is that of the same store.
-func Open(ctx context.Context, dir string, root *Root, store Store, log *audit.Log, o Options) (*Software, error) {
+func Open(ctx context.Context, dir string, hold Hold, store Store, log *audit.Log, o Options) (*Software, error) {
 	v := &Software{
-		root: root, store: store, audit: log, block: o.Block, now: o.Now, rand: o.Rand, log: o.Log,
+		keys: hold, store: store, audit: log, block: o.Block, now: o.Now, rand: o.Rand, log: o.Log,
 		uses: map[useKey]*handle{}, tables: map[role.KeyRef]*security.FloorTable{}, floors: newFloors(store), wrapAEAD: o.WrapAEAD, crash: o.Crash, without: o.Without,
 	}
 	if v.block == 0 {
@@ -144,8 +144,8 @@ func (v *Software) openJournal(ctx context.Context, o Options) error {
 	if err != nil {
 		return err
 	}
-	if known && p.Vault != v.root.id {
-		return fmt.Errorf("%w: the store belongs to vault %s, this root is of vault %s", ErrRoot, p.Vault, v.root.id)
+	if known && p.Vault != v.keys.ID() {
+		return fmt.Errorf("%w: the store belongs to vault %s, this root is of vault %s", ErrRoot, p.Vault, v.keys.ID())
 	}
 	create := !known
 	if create && o.Alone {
@@ -153,7 +153,7 @@ func (v *Software) openJournal(ctx context.Context, o Options) error {
 			return err
 		}
 	}
-	v.journal, err = openJournal(o.Journal, v.root.id, o.Node, create)
+	v.journal, err = openJournal(o.Journal, v.keys.ID(), o.Node, create)
 	if !create && errors.Is(err, os.ErrNotExist) {
 		return fmt.Errorf("%w: want it at %s; bring it back before this store is used", ErrNoJournal, o.Journal)
 	}
@@ -186,13 +186,13 @@ func (v *Software) newHere(ctx context.Context, node string) (bool, error) {
 func (v *Software) Close() error { return v.journal.Close() }
 
 // ID implements Vault.
-func (v *Software) ID() string { return v.root.id }
+func (v *Software) ID() string { return v.keys.ID() }
 
 // Recipient implements Vault.
-func (v *Software) Recipient() string { return v.root.Recipient() }
+func (v *Software) Recipient() string { return v.keys.Recipient() }
 
 // String names the vault.
-func (v *Software) String() string { return v.root.String() }
+func (v *Software) String() string { return v.keys.String() }
 
 // Format prints String for every verb.
 func (v *Software) Format(s fmt.State, _ rune) { _, _ = io.WriteString(s, v.String()) }

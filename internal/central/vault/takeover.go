@@ -4,16 +4,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"log/slog"
 	"maps"
 	"slices"
 	"time"
 
-	"filippo.io/age"
-
 	"github.com/meterseal/meterseal/internal/central/audit"
-	"github.com/meterseal/meterseal/internal/role"
 )
 
 // ErrWhoseJournal is returned for a journal of this vault that no node of the store can be told to have written.
@@ -33,8 +29,8 @@ type TakenOver struct {
 // is in the answer; the vault must then be sealed, which SealUp does.
 //
 // No node may be at work on the store meanwhile.
-func TakeOver(ctx context.Context, root *Root, store Store, log *audit.Log, now func() time.Time, paths []string) (TakenOver, error) {
-	v := &Software{root: root, store: store, audit: log, now: now, log: slog.New(slog.DiscardHandler)}
+func TakeOver(ctx context.Context, hold Hold, store Store, log *audit.Log, now func() time.Time, paths []string) (TakenOver, error) {
+	v := &Software{keys: hold, store: store, audit: log, now: now, log: slog.New(slog.DiscardHandler)}
 	places, err := store.JournalPlaces(ctx)
 	if err != nil {
 		return TakenOver{}, fmt.Errorf("take over the key journals: %w", err)
@@ -43,7 +39,7 @@ func TakeOver(ctx context.Context, root *Root, store Store, log *audit.Log, now 
 	ends := map[string]Position{}
 	var lists [][][]record
 	for _, path := range paths {
-		node, end, batches, err := readOver(path, root.id, places)
+		node, end, batches, err := readOver(path, hold.ID(), places)
 		if err != nil {
 			return TakenOver{}, fmt.Errorf("take over the key journals: %w", err)
 		}
@@ -160,23 +156,3 @@ func timeOf(batch []record, before time.Time) time.Time {
 	}
 	return at
 }
-
-// CheckRow proves that a key row opens: that it is sound, bound to this meter, role and version of this vault, and that
-// the key in it is the one that the row says.
-func (r *Root) CheckRow(row KeyRow) (err error) {
-	if row.Ref.Role == role.CCC {
-		_, err = r.openMaster(row)
-	} else {
-		_, err = r.openUnicast(row)
-	}
-	return err
-}
-
-// CheckDevice proves that the two keys of a device open.
-func (r *Root) CheckDevice(d DeviceRow) error {
-	_, _, err := r.openDevice(d)
-	return err
-}
-
-// Decrypt reads what was encrypted to the vault's recipient: a file of its own backup.
-func (r *Root) Decrypt(in io.Reader) (io.Reader, error) { return age.Decrypt(in, r.reader) }

@@ -119,18 +119,14 @@ func (v *Software) checkNode(ctx context.Context, own dlms.SystemTitle) error {
 	return nil
 }
 
-// use opens the row: from here on the key is in an AEAD, and nothing gives it back.
+// use opens the row: from here on the key is in an AEAD or stays in its token, and nothing gives it back.
 func (v *Software) use(row KeyRow, own dlms.SystemTitle, op string, h *handle) (*Use, error) {
-	k, err := v.root.openUnicast(row)
-	if err != nil {
-		return nil, err
-	}
-	aead, err := k.AEAD()
+	aead, err := v.keys.RowAEAD(row)
 	if err != nil {
 		return nil, err
 	}
 	if v.wrapAEAD != nil {
-		aead = v.wrapAEAD(aead, k.Fingerprint())
+		aead = v.wrapAEAD(aead, row.Fingerprint)
 	}
 	c, err := security.NewCipher(aead, key.Authentication{})
 	if err != nil {

@@ -1,0 +1,89 @@
+package vault
+
+import (
+	"crypto/cipher"
+	"fmt"
+	"io"
+
+	"filippo.io/age"
+
+	"github.com/meterseal/meterseal/internal/central/audit"
+	"github.com/meterseal/meterseal/internal/enrol"
+	"github.com/meterseal/meterseal/internal/role"
+)
+
+// Hold is where the long-term keys of a vault can be worked with: the root in the memory of this process ([Root]), or a
+// token. It takes rows, which are public, and gives rows, keys wrapped for somebody, and what protects an association;
+// no key crosses it. It writes nothing down: order, journal, audit and counters are [Software]'s.
+//
+// Every operation checks the rows that it is given first: a row that was damaged, altered or moved is refused with
+// [ErrRow] before its blob is touched, a key in a role that the operation is not for with [ErrRole]. A Hold is safe for
+// concurrent use.
+type Hold interface {
+	// ID names the vault for ever; String says it for people.
+	ID() string
+	String() string
+	// Kind tells where the keys are: "software", or the kind of token.
+	Kind() string
+	// Signer signs the checkpoints of the audit log.
+	Signer() *audit.Signer
+	// Recipient is what files to the vault are encrypted to; Decrypt reads one.
+	Recipient() string
+	Decrypt(in io.Reader) (io.Reader, error)
+	// Terms lists the root's terms, ascending; Term is the newest, which new rows are sealed under.
+	Terms() []uint32
+	Term() uint32
+
+	// NewRow makes a key of CC_LAN, CC_LOCALE or CC_IS and puts it at rest. A token draws the key itself, a root in memory
+	// draws it from rand.
+	NewRow(rand io.Reader, ref role.KeyRef, suite uint8) (KeyRow, error)
+	// CheckRow proves that a row opens: that it is sound, bound to its meter, role and version in this vault, and that the
+	// key in it is the one that the row says.
+	CheckRow(row KeyRow) error
+	// WrapRow wraps a key of the same meter under its CCC (RFC 3394, 24 bytes), for key_transfer.
+	WrapRow(ccc, row KeyRow) ([]byte, error)
+	// RowAEAD gives what opens associations with CC_IS and CC_LAN, with the nonce and tag of DLMS (12 bytes each). Its Seal
+	// cannot tell an error: where a token fails it appends nothing, which the packages of dlms take for one.
+	RowAEAD(row KeyRow) (cipher.AEAD, error)
+	// SealRow fills in a key sealed to a device: CC_LAN or CC_LOCALE under the device's own two keys. The head has all but
+	// blob and MAC.
+	SealRow(d DeviceRow, head enrol.SealedKey, row KeyRow) (enrol.SealedKey, error)
+	// SealGrant completes a grant, whose keys are sealed already, for its terminal.
+	SealGrant(d DeviceRow, g enrol.Grant) (enrol.Grant, error)
+
+	// CheckDevice proves that the two keys of a device open.
+	CheckDevice(d DeviceRow) error
+	// AdoptDevice puts the two keys of an enrolment file at rest.
+	AdoptDevice(f enrol.File) (kek, mac DeviceKeyRow, err error)
+	// AdoptCopy puts a key at rest that comes back from the device that it was sealed to.
+	AdoptCopy(d DeviceRow, s enrol.SealedKey, suite uint8) (KeyRow, error)
+
+	// Close gives the keys up. What is in use when it is called fails.
+	Close() error
+}
+
+// Identity is what the root file of every vault holds, wherever its keys are: whose it is, what signs its audit log, and
+// what files to it are encrypted to. It prints the name alone.
+type Identity struct {
+	id     string
+	signer *audit.Signer
+	reader *age.X25519Identity
+}
+
+// ID names the vault.
+func (i *Identity) ID() string { return i.id }
+
+// Recipient is what files to the vault are encrypted to.
+func (i *Identity) Recipient() string { return i.reader.Recipient().String() }
+
+// Decrypt reads what was encrypted to the vault's recipient: a file of its own backup.
+func (i *Identity) Decrypt(in io.Reader) (io.Reader, error) { return age.Decrypt(in, i.reader) }
+
+// Signer signs the checkpoints of the audit log.
+func (i *Identity) Signer() *audit.Signer { return i.signer }
+
+// String names the vault.
+func (i *Identity) String() string { return "vault " + i.id }
+
+// Format prints String for every verb.
+func (i *Identity) Format(s fmt.State, _ rune) { _, _ = io.WriteString(s, i.String()) }

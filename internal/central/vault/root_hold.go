@@ -1,0 +1,140 @@
+package vault
+
+import (
+	"crypto/cipher"
+	"fmt"
+	"io"
+
+	"github.com/meterseal/meterseal/dlms/key"
+	"github.com/meterseal/meterseal/internal/enrol"
+	"github.com/meterseal/meterseal/internal/role"
+)
+
+// NewRow implements Hold.
+func (r *Root) NewRow(rand io.Reader, ref role.KeyRef, suite uint8) (KeyRow, error) {
+	if ref.Role == role.CCC {
+		return KeyRow{}, fmt.Errorf("%w: %s comes from the maker", ErrRole, ref)
+	}
+	k, err := key.GenerateUnicast(rand)
+	if err != nil {
+		return KeyRow{}, err
+	}
+	return r.sealRow(ref, suite, k)
+}
+
+// CheckRow implements Hold.
+func (r *Root) CheckRow(row KeyRow) (err error) {
+	if row.Ref.Role == role.CCC {
+		_, err = r.openMaster(row)
+	} else {
+		_, err = r.openUnicast(row)
+	}
+	return err
+}
+
+// WrapRow implements Hold.
+func (r *Root) WrapRow(ccc, row KeyRow) ([]byte, error) {
+	if err := sameMeter(ccc, row); err != nil {
+		return nil, err
+	}
+	master, err := r.openMaster(ccc)
+	if err != nil {
+		return nil, err
+	}
+	k, err := r.openUnicast(row)
+	if err != nil {
+		return nil, err
+	}
+	return master.Wrap(k)
+}
+
+// sameMeter refuses one meter's key under another's CCC.
+func sameMeter(ccc, row KeyRow) error {
+	if ccc.Ref.Meter != row.Ref.Meter {
+		return fmt.Errorf("%w: %s under a CCC of %s", ErrRow, row.Ref, ccc.Ref.Meter)
+	}
+	return nil
+}
+
+// RowAEAD implements Hold.
+func (r *Root) RowAEAD(row KeyRow) (cipher.AEAD, error) {
+	if !opens(row.Ref.Role) {
+		return nil, fmt.Errorf("%w: open an association with %s", ErrRole, row.Ref)
+	}
+	k, err := r.openUnicast(row)
+	if err != nil {
+		return nil, err
+	}
+	return k.AEAD()
+}
+
+// opens reports whether the central system opens associations with keys of a role.
+func opens(r role.Role) bool { return r == role.CCIS || r == role.CCLAN }
+
+// SealRow implements Hold.
+func (r *Root) SealRow(d DeviceRow, head enrol.SealedKey, row KeyRow) (enrol.SealedKey, error) {
+	if err := headOf(d, head, row); err != nil {
+		return enrol.SealedKey{}, err
+	}
+	kek, mac, err := r.openDevice(d)
+	if err != nil {
+		return enrol.SealedKey{}, err
+	}
+	k, err := r.openUnicast(row)
+	if err != nil {
+		return enrol.SealedKey{}, err
+	}
+	return enrol.Seal(head, kek, mac, k)
+}
+
+// headOf refuses a head that is not this key's for this device: what is sealed under it would be taken for another's.
+func headOf(d DeviceRow, head enrol.SealedKey, row KeyRow) error {
+	if head.Ref() != row.Ref || head.Recipient != d.Title {
+		return fmt.Errorf("%w: %s to %s under the name of %s to %s", ErrRow, row.Ref, d.Title, head.Ref(), head.Recipient)
+	}
+	return nil
+}
+
+// SealGrant implements Hold.
+func (r *Root) SealGrant(d DeviceRow, g enrol.Grant) (enrol.Grant, error) {
+	if g.Terminal != d.Title {
+		return enrol.Grant{}, fmt.Errorf("%w: a grant for %s to %s", ErrRow, g.Terminal, d.Title)
+	}
+	_, mac, err := r.openDevice(d)
+	if err != nil {
+		return enrol.Grant{}, err
+	}
+	return enrol.SealGrant(g, mac)
+}
+
+// CheckDevice implements Hold.
+func (r *Root) CheckDevice(d DeviceRow) error {
+	_, _, err := r.openDevice(d)
+	return err
+}
+
+// AdoptDevice implements Hold.
+func (r *Root) AdoptDevice(f enrol.File) (kekRow, macRow DeviceKeyRow, err error) {
+	kek, mac, err := f.OpenKeys(r.reader)
+	if err != nil {
+		return kekRow, macRow, err
+	}
+	if kekRow, err = r.sealDeviceRow(f.Title, UseKEK, kek); err != nil {
+		return kekRow, macRow, err
+	}
+	macRow, err = r.sealDeviceRow(f.Title, UseMAC, mac)
+	return kekRow, macRow, err
+}
+
+// AdoptCopy implements Hold.
+func (r *Root) AdoptCopy(d DeviceRow, s enrol.SealedKey, suite uint8) (KeyRow, error) {
+	kek, mac, err := r.openDevice(d)
+	if err != nil {
+		return KeyRow{}, err
+	}
+	k, err := s.Open(d.Title, kek, mac)
+	if err != nil {
+		return KeyRow{}, err
+	}
+	return r.sealRow(s.Ref(), suite, k)
+}
