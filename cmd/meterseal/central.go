@@ -96,7 +96,8 @@ func (o *operator) initCommand() *cobra.Command {
 		Use:   "init",
 		Short: "Make the vault's root and the certificates, once",
 		Long: `Makes the root of the vault and the certificates of the bus in the data directory of --config; what is there is left
-as it is. It prints the vault's recipient, to which makers encrypt shipments and devices their enrolment, and the
+as it is. The vault is made by the smallest ceremony, with its transcript; for one that people agree on beforehand see
+'meterseal vault init'. It prints the vault's recipient, to which makers encrypt shipments and devices their enrolment, and the
 certificate that concentrators know the central system by.`,
 		Example: "  meterseal central init --config central.yaml",
 		Args:    exactly(0),
@@ -105,7 +106,7 @@ certificate that concentrators know the central system by.`,
 			if err != nil {
 				return err
 			}
-			recipient, err := central.Init(c.Context(), cfg, central.Deps{Now: clockWith(cfg.ClockOffset), Rand: rand.Reader})
+			recipient, err := central.Init(c.Context(), cfg, central.Deps{Now: clockWith(cfg.ClockOffset), Rand: rand.Reader, Tool: tool()})
 			if err != nil {
 				return err
 			}

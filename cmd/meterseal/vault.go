@@ -28,20 +28,21 @@ func vaultCommand() *cobra.Command {
 	k := new(keeper)
 	c := &cobra.Command{
 		Use:   "vault",
-		Short: "Keep the vault of a central system: backup, restore, drill, and opening one that is sealed",
+		Short: "Keep the vault of a central system: making it, backup, restore, drill, and opening one that is sealed",
 		Long: `A backup is a snapshot of the database, the sealed root and the certificates, under a manifest that the vault signs.
 What was done since is in the key journal: a restore takes it over from the journals of all nodes. Restored without one of
 them the vault is sealed: two people have to approve before it opens, it goes on under a new system title, and versions
 from before are handed out no more.`,
 		Args: cobra.ArbitraryArgs, RunE: group,
-		Example: `  meterseal vault backup /backup/monday --config central.yaml
+		Example: `  meterseal vault init ceremony.json --by alice --dry-run
+  meterseal vault backup /backup/monday --config central.yaml
   meterseal vault drill /backup/monday --journal /journal/key.journal --config central.yaml
   meterseal vault restore /backup/monday --journal /journal/key.journal --data ./is --passphrase-file pass`,
 	}
 	s := c.PersistentFlags()
 	s.StringVar(&k.config, "config", "", "configuration file of the central system")
 	s.BoolVar(&k.json, "json", false, "print JSON")
-	c.AddCommand(k.backupCommand(), k.restoreCommand(), k.drillCommand(), k.statusCommand(), k.approveCommand(), k.openCommand(), k.missingCommand())
+	c.AddCommand(k.initCommand(), k.transcriptCommand(), k.backupCommand(), k.restoreCommand(), k.drillCommand(), k.statusCommand(), k.approveCommand(), k.openCommand(), k.missingCommand())
 	return c
 }
 

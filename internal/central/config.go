@@ -3,7 +3,6 @@
 package central
 
 import (
-	"bytes"
 	"context"
 	"crypto/cipher"
 	"errors"
@@ -57,6 +56,8 @@ type Deps struct {
 	Now  func() time.Time
 	Rand io.Reader
 	Log  *slog.Logger
+	// Tool is the program and its version, for the transcript of a vault that is made.
+	Tool string
 	// WrapAEAD lets a nonce oracle watch session keys. May be nil.
 	WrapAEAD func(cipher.AEAD, key.Fingerprint) cipher.AEAD
 	// WAN is the way to the concentrators. nil opens a bus of its own, as the configuration says.
@@ -107,19 +108,7 @@ func (c *Config) complete() (own dlms.SystemTitle, err error) {
 	return own, nil
 }
 
-func (c *Config) passphrase() ([]byte, error) {
-	if c.PassphraseFile == "" {
-		return nil, nil
-	}
-	b, err := os.ReadFile(filepath.Clean(c.PassphraseFile))
-	if err != nil {
-		return nil, fmt.Errorf("central: passphrase: %w", err)
-	}
-	if b = bytes.TrimRight(b, "\r\n"); len(b) == 0 {
-		return nil, fmt.Errorf("central: passphrase file %s is empty", c.PassphraseFile)
-	}
-	return b, nil
-}
+func (c *Config) passphrase() ([]byte, error) { return readPassphrase(c.PassphraseFile) }
 
 // tlsDir is where the certificates of the bus are.
 func (c *Config) tlsDir() string { return filepath.Join(c.Data, "tls") }
@@ -127,7 +116,8 @@ func (c *Config) tlsDir() string { return filepath.Join(c.Data, "tls") }
 // CAFile is the certificate that concentrators know the bus by.
 func (c *Config) CAFile() string { return filepath.Join(c.tlsDir(), bus.CAFile) }
 
-// Init makes the vault's root and the certificates of the bus, once. What is there is left as it is.
+// Init makes the vault's root, by the ceremony that asks for the least, and the certificates of the bus, once. What is there
+// is left as it is.
 func Init(_ context.Context, c Config, d Deps) (recipient string, err error) {
 	if _, err := c.complete(); err != nil {
 		return "", err
@@ -139,7 +129,7 @@ func Init(_ context.Context, c Config, d Deps) (recipient string, err error) {
 	if err := os.MkdirAll(c.Data, 0o700); err != nil {
 		return "", fmt.Errorf("central: %w", err)
 	}
-	root, err := vault.Init(c.Data, vault.InitOptions{Passphrase: pass, Rand: d.Rand})
+	root, err := vault.Init(c.Data, vault.InitOptions{Passphrase: pass, Rand: d.Rand, Tool: d.Tool, Now: d.Now})
 	if errors.Is(err, vault.ErrExists) {
 		root, err = vault.Unseal(c.Data, pass)
 	}

@@ -30,9 +30,10 @@ type Hold interface {
 	// Recipient is what files to the vault are encrypted to; Decrypt reads one.
 	Recipient() string
 	Decrypt(in io.Reader) (io.Reader, error)
-	// Terms lists the root's terms, ascending; Term is the newest, which new rows are sealed under.
-	Terms() []uint32
-	Term() uint32
+	// Made tells what was agreed when the vault was made.
+	Made() Made
+	// The terms of its root.
+	RootTerms
 
 	// NewRow makes a key of CC_LAN, CC_LOCALE or CC_IS and puts it at rest. A token draws the key itself, a root in memory
 	// draws it from rand.

@@ -8,10 +8,9 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"maps"
 	"os"
 	"path/filepath"
-	"slices"
+	"sync/atomic"
 
 	"filippo.io/age"
 
@@ -42,29 +41,18 @@ const (
 // audit log, and the identity that files to the vault are encrypted to. It prints nothing of them.
 type Root struct {
 	Identity
-	terms map[uint32]rootTerm
-	term  uint32 // the newest, for new rows
+	made  Made
+	terms atomic.Pointer[termSet]
+	file  *rootAt // nil for one that is in no file
 }
 
 var _ Hold = (*Root)(nil)
 
-// rootTerm is the pair of keys of one term.
-type rootTerm struct {
-	wrap key.Wrapping
-	mac  key.MAC
-}
-
 // Kind implements Hold.
 func (*Root) Kind() string { return KindSoftware }
 
-// KindSoftware is the kind of a vault whose root is in the memory of the process.
-const KindSoftware = "software"
-
-// Terms implements Hold.
-func (r *Root) Terms() []uint32 { return slices.Sorted(maps.Keys(r.terms)) }
-
-// Term implements Hold.
-func (r *Root) Term() uint32 { return r.term }
+// Made implements Hold.
+func (r *Root) Made() Made { return r.made }
 
 // Close implements Hold. The keys go with the process: Go does not let them be overwritten for certain.
 func (*Root) Close() error { return nil }
@@ -72,87 +60,15 @@ func (*Root) Close() error { return nil }
 // MarshalJSON refuses: a root leaves memory through Init alone.
 func (*Root) MarshalJSON() ([]byte, error) { return nil, key.ErrRedacted }
 
-// InitOptions of Init.
-type InitOptions struct {
-	// Passphrase seals the root file (age, scrypt). Without one the file is readable by its owner alone and holds
-	// the root in clear.
-	Passphrase []byte
-	// ScryptWork is the work factor as a power of two; 0 is age's own (about a second). Tests lower it.
-	ScryptWork int
-	// Rand is the source of the root; required.
-	Rand io.Reader
-}
-
 type rootFile struct {
 	Schema string         `json:"schema"`
 	Vault  string         `json:"vault"`
+	Made   Made           `json:"made,omitzero"`
 	Terms  []rootTermFile `json:"terms"`
 	Audit  string         `json:"audit_seed"`
 	Age    string         `json:"age_identity"`
-}
-
-type rootTermFile struct {
-	Term uint32 `json:"term"`
-	Wrap string `json:"wrap"`
-	MAC  string `json:"mac"`
-}
-
-// Init makes a new vault in dir and returns its root. It never replaces one.
-func Init(dir string, o InitOptions) (*Root, error) {
-	f, err := newRootFile(o.Rand)
-	if err != nil {
-		return nil, fmt.Errorf("make vault: %w", err)
-	}
-	plain, err := json.Marshal(f)
-	if err != nil {
-		return nil, fmt.Errorf("make vault: %w", err)
-	}
-	defer clear(plain)
-	out := plain
-	if len(o.Passphrase) > 0 {
-		if out, err = sealRoot(plain, o); err != nil {
-			return nil, fmt.Errorf("make vault: %w", err)
-		}
-	}
-	if err := os.MkdirAll(dir, 0o700); err != nil {
-		return nil, fmt.Errorf("make vault: %w", err)
-	}
-	if err := writeRoot(filepath.Join(dir, RootFile), out); err != nil {
-		return nil, fmt.Errorf("make vault: %w", err)
-	}
-	return f.root()
-}
-
-func newRootFile(rand io.Reader) (rootFile, error) {
-	if rand == nil {
-		return rootFile{}, errors.New("no source of randomness")
-	}
-	var id [16]byte
-	if _, err := io.ReadFull(rand, id[:]); err != nil {
-		return rootFile{}, err
-	}
-	wrap, err := key.GenerateWrapping(rand)
-	if err != nil {
-		return rootFile{}, err
-	}
-	mac, err := key.GenerateMAC(rand)
-	if err != nil {
-		return rootFile{}, err
-	}
-	seed := make([]byte, ed25519.SeedSize)
-	defer clear(seed)
-	if _, err := io.ReadFull(rand, seed); err != nil {
-		return rootFile{}, err
-	}
-	reader, err := age.GenerateX25519Identity()
-	if err != nil {
-		return rootFile{}, err
-	}
-	return rootFile{
-		Schema: rootSchema, Vault: hex.EncodeToString(id[:]),
-		Terms: []rootTermFile{{Term: 1, Wrap: hexKey(wrap), MAC: hexKey(mac)}},
-		Audit: hex.EncodeToString(seed), Age: reader.String(),
-	}, nil
+	// ScryptWork is the work factor of the seal, 0 for age's own.
+	ScryptWork int `json:"scrypt_work,omitempty"`
 }
 
 func hexKey(k key.Key) string {
@@ -161,13 +77,13 @@ func hexKey(k key.Key) string {
 	return hex.EncodeToString(b)
 }
 
-func sealRoot(plain []byte, o InitOptions) ([]byte, error) {
-	to, err := age.NewScryptRecipient(string(o.Passphrase))
+func sealRoot(plain, passphrase []byte, work int) ([]byte, error) {
+	to, err := age.NewScryptRecipient(string(passphrase))
 	if err != nil {
 		return nil, err
 	}
-	if o.ScryptWork > 0 {
-		to.SetWorkFactor(o.ScryptWork)
+	if work > 0 {
+		to.SetWorkFactor(work)
 	}
 	var buf bytes.Buffer
 	w, err := age.Encrypt(&buf, to)
@@ -183,45 +99,49 @@ func sealRoot(plain []byte, o InitOptions) ([]byte, error) {
 	return buf.Bytes(), nil
 }
 
-// writeRoot writes and syncs a file that must not exist.
+// writeRoot writes and syncs a file that must not exist: all of it under its name, or nothing.
 func writeRoot(path string, b []byte) error {
-	f, err := os.OpenFile(path, os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o600)
-	if errors.Is(err, os.ErrExist) {
-		return fmt.Errorf("%w: %s", ErrExists, path)
-	}
+	tmp, err := writeTemp(path, b)
 	if err != nil {
 		return err
 	}
-	_, err = f.Write(b)
-	return errors.Join(err, f.Sync(), f.Close(), syncDir(filepath.Dir(path)))
+	err = os.Link(tmp, path)
+	if errors.Is(err, os.ErrExist) {
+		err = fmt.Errorf("%w: %s", ErrExists, path)
+	}
+	return errors.Join(err, os.Remove(tmp), syncDir(filepath.Dir(path)))
 }
 
 // Unseal reads the root of the vault in dir. A sealed one needs its passphrase; one in clear is refused with a
 // passphrase (somebody believes that it is sealed) and when others can read it.
 func Unseal(dir string, passphrase []byte) (*Root, error) {
-	path := filepath.Join(dir, RootFile)
-	b, err := readRoot(path)
+	at := newRootAt(filepath.Join(dir, RootFile), passphrase)
+	f, err := at.read()
 	if err != nil {
-		return nil, fmt.Errorf("open vault: %w", err)
+		return nil, err
 	}
-	defer func() { clear(b) }()
+	return f.root(at)
+}
+
+// openRootFile opens what a root file holds.
+func openRootFile(path string, b, passphrase []byte) (f rootFile, err error) {
 	switch sealed := bytes.HasPrefix(b, []byte(ageMagic)); {
 	case sealed && len(passphrase) == 0:
-		return nil, fmt.Errorf("%w: %s is sealed; give its passphrase", ErrPassphrase, path)
+		return f, fmt.Errorf("%w: %s is sealed; give its passphrase", ErrPassphrase, path)
 	case !sealed && len(passphrase) > 0:
-		return nil, fmt.Errorf("%w: %s is not sealed, though a passphrase was given", ErrPassphrase, path)
+		return f, fmt.Errorf("%w: %s is not sealed, though a passphrase was given", ErrPassphrase, path)
 	case sealed:
 		if b, err = unsealRoot(b, passphrase); err != nil {
-			return nil, fmt.Errorf("%w: %s: %w", ErrPassphrase, path, err)
+			return f, fmt.Errorf("%w: %s: %w", ErrPassphrase, path, err)
 		}
+		defer clear(b)
 	}
-	var f rootFile
 	dec := json.NewDecoder(bytes.NewReader(b))
 	dec.DisallowUnknownFields()
 	if err := dec.Decode(&f); err != nil {
-		return nil, fmt.Errorf("%w: %s is damaged", ErrRoot, path) // a decoder's error may hold a piece of it
+		return rootFile{}, fmt.Errorf("%w: %s is damaged", ErrRoot, path) // a decoder's error may hold a piece of it
 	}
-	return f.root()
+	return f, nil
 }
 
 func readRoot(path string) (b []byte, err error) {
@@ -256,19 +176,19 @@ func unsealRoot(b, passphrase []byte) ([]byte, error) {
 }
 
 // root checks the file. Its errors name the part that is wrong and nothing of it.
-func (f rootFile) root() (*Root, error) {
+func (f rootFile) root(at *rootAt) (*Root, error) {
 	if f.Schema != rootSchema || len(f.Vault) != 32 || len(f.Terms) == 0 {
 		return nil, fmt.Errorf("%w: want schema %q, got %q", ErrRoot, rootSchema, f.Schema)
 	}
-	r := &Root{Identity: Identity{id: f.Vault}, terms: map[uint32]rootTerm{}}
-	for _, t := range f.Terms {
-		keys, err := t.keys()
-		if err != nil {
-			return nil, fmt.Errorf("%w: term %d: %w", ErrRoot, t.Term, err)
-		}
-		r.terms[t.Term] = keys
-		r.term = max(r.term, t.Term)
+	if err := f.Made.check(f.Vault); err != nil {
+		return nil, err
 	}
+	set, err := f.termSet()
+	if err != nil {
+		return nil, err
+	}
+	r := &Root{Identity: Identity{id: f.Vault}, made: f.Made, file: at}
+	r.terms.Store(set)
 	seed, err := hex.DecodeString(f.Audit)
 	if err != nil || len(seed) != ed25519.SeedSize {
 		return nil, fmt.Errorf("%w: audit seed: want %d bytes", ErrRoot, ed25519.SeedSize)
@@ -281,27 +201,4 @@ func (f rootFile) root() (*Root, error) {
 		return nil, fmt.Errorf("%w: age identity is damaged", ErrRoot)
 	}
 	return r, nil
-}
-
-func (t rootTermFile) keys() (out rootTerm, err error) {
-	wrap, err := hex.DecodeString(t.Wrap)
-	if err != nil {
-		return out, errors.New("wrapping key is damaged")
-	}
-	defer clear(wrap)
-	mac, err := hex.DecodeString(t.MAC)
-	if err != nil {
-		return out, errors.New("mac key is damaged")
-	}
-	defer clear(mac)
-	if out.wrap, err = key.NewWrapping(wrap); err != nil {
-		return out, err
-	}
-	if out.mac, err = key.NewMAC(mac); err != nil {
-		return out, err
-	}
-	if out.wrap.Weak() || out.mac.Weak() {
-		return out, key.ErrWeak
-	}
-	return out, nil
 }

@@ -15,8 +15,9 @@ const (
 	deviceRowText = "meterseal device key row 1"
 )
 
-// Bound is what the MAC of a key row covers, as [key.MAC.Sum] and [key.Framed] take it: whose key it is, in which vault, and the sealed key. State and times
-// are not in it; no state makes a key open that would not otherwise, as every version is checked against its state
+// Bound is what the MAC of a key row covers, as [key.MAC.Sum] and [key.Framed] take it: whose key it is, in which vault,
+// and the sealed key. The vault's ID stands for the tenant: one vault holds the keys of one tenant, whose name goes into
+// the ID ([Ceremony]), so a row of another tenant does not verify. State and times are not in it; no state makes a key open that would not otherwise, as every version is checked against its state
 // where it is used and the journal holds the states too.
 func (k KeyRow) Bound(vault string) [][]byte {
 	nums := binary.BigEndian.AppendUint32([]byte{byte(k.Ref.Role), k.Suite}, k.Ref.Version)
@@ -26,12 +27,12 @@ func (k KeyRow) Bound(vault string) [][]byte {
 
 // sealRow puts a new key of a meter at rest.
 func (r *Root) sealRow(ref role.KeyRef, suite uint8, k key.Wrappable) (KeyRow, error) {
-	t := r.terms[r.term]
+	term, t := r.sealing()
 	blob, err := t.wrap.Wrap(k)
 	if err != nil {
 		return KeyRow{}, fmt.Errorf("vault: seal row of %s: %w", ref, err)
 	}
-	row := KeyRow{Ref: ref, Suite: suite, Term: r.term, Sealed: blob, CheckValue: k.CheckValue(), Fingerprint: k.Fingerprint()}
+	row := KeyRow{Ref: ref, Suite: suite, Term: term, Sealed: blob, CheckValue: k.CheckValue(), Fingerprint: k.Fingerprint()}
 	sum := t.mac.Sum(row.Bound(r.id)...)
 	row.MAC = sum[:]
 	return row, nil
@@ -41,8 +42,11 @@ func (r *Root) sealRow(ref role.KeyRef, suite uint8, k key.Wrappable) (KeyRow, e
 // its blob is touched.
 func openRow[K key.Key](r *Root, row KeyRow, unwrap func(key.Wrapping, []byte) (K, error)) (K, error) {
 	var none K
-	t, ok := r.terms[row.Term]
-	if !ok || !t.mac.Verify(row.MAC, row.Bound(r.id)...) {
+	t, err := r.term(row.Term)
+	if err != nil {
+		return none, fmt.Errorf("%w: %s: %w", ErrRow, row.Ref, err)
+	}
+	if !t.mac.Verify(row.MAC, row.Bound(r.id)...) {
 		return none, fmt.Errorf("%w: %s", ErrRow, row.Ref)
 	}
 	k, err := unwrap(t.wrap, row.Sealed)
@@ -81,12 +85,12 @@ func (k DeviceKeyRow) Bound(vault string, device dlms.SystemTitle, use string) [
 }
 
 func (r *Root) sealDeviceRow(device dlms.SystemTitle, use string, k key.Wrappable) (DeviceKeyRow, error) {
-	t := r.terms[r.term]
+	term, t := r.sealing()
 	blob, err := t.wrap.Wrap(k)
 	if err != nil {
 		return DeviceKeyRow{}, fmt.Errorf("vault: seal %s of %s: %w", use, device, err)
 	}
-	row := DeviceKeyRow{Term: r.term, Sealed: blob, Fingerprint: k.Fingerprint()}
+	row := DeviceKeyRow{Term: term, Sealed: blob, Fingerprint: k.Fingerprint()}
 	sum := t.mac.Sum(row.Bound(r.id, device, use)...)
 	row.MAC = sum[:]
 	return row, nil
@@ -106,8 +110,11 @@ func openDeviceRow[K key.Key](r *Root, device dlms.SystemTitle, use string, row 
 	unwrap func(key.Wrapping, []byte) (K, error),
 ) (K, error) {
 	var none K
-	t, ok := r.terms[row.Term]
-	if !ok || !t.mac.Verify(row.MAC, row.Bound(r.id, device, use)...) {
+	t, err := r.term(row.Term)
+	if err != nil {
+		return none, fmt.Errorf("%w: %s of %s: %w", ErrRow, use, device, err)
+	}
+	if !t.mac.Verify(row.MAC, row.Bound(r.id, device, use)...) {
 		return none, fmt.Errorf("%w: %s of %s", ErrRow, use, device)
 	}
 	k, err := unwrap(t.wrap, row.Sealed)
