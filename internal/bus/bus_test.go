@@ -145,13 +145,13 @@ func TestADuplicateOrderIsCarriedOutOnce(t *testing.T) {
 
 func TestTheMemoryOfOrdersIsBounded(t *testing.T) {
 	m := newMemory()
-	big := Reply{Relay: &RelayResult{APDU: make([]byte, 64<<10)}}
+	big := make([]byte, 64<<10)
 	for i := range 3 * memoryOrders {
-		r := Reply{}
+		var r []byte
 		if i%2 == 0 {
 			r = big
 		}
-		if _, err := m.once(t.Context(), strings.Repeat("x", 8)+string(rune('A'+i)), func() Reply { return r }); err != nil {
+		if _, err := m.once(t.Context(), strings.Repeat("x", 8)+string(rune('A'+i)), func() []byte { return r }); err != nil {
 			t.Fatal(err)
 		}
 	}

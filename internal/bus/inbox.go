@@ -29,7 +29,7 @@ func NewInbox(now func() time.Time, log *slog.Logger) *Inbox {
 // Take hands one order to h and returns the answer for the wire. The context that h gets ends at the order's deadline.
 func (b *Inbox) Take(ctx context.Context, data []byte, h func(ctx context.Context, o Order) Reply) []byte {
 	var o Order
-	err := decode(data, &o)
+	err := decodeOrder(data, &o)
 	if err == nil {
 		err = o.Check()
 	}
@@ -43,19 +43,19 @@ func (b *Inbox) Take(ctx context.Context, data []byte, h func(ctx context.Contex
 	}
 	ctx, cancel := context.WithTimeout(ctx, left)
 	defer cancel()
-	reply, err := b.memory.once(ctx, o.ID, func() Reply {
+	answer, err := b.memory.once(ctx, o.ID, func() []byte {
 		r := h(ctx, o)
 		r.ID = o.ID
-		return r
+		return b.answer(r)
 	})
 	if err != nil {
-		reply = Reply{ID: o.ID, Fault: fault(FaultUnknown, "the order is still being carried out")}
+		return b.answer(Reply{ID: o.ID, Fault: fault(FaultUnknown, "the order is still being carried out")})
 	}
-	return b.answer(reply)
+	return answer
 }
 
 func (b *Inbox) answer(r Reply) []byte {
-	data, err := encode(r)
+	data, err := encodeReply(&r)
 	if err != nil {
 		b.log.Warn("bus.order.unanswered", "id", r.ID, "error", err)
 		data, _ = encode(Reply{ID: r.ID, Fault: fault(FaultUnknown, "the order was carried out, and its answer is too long for the bus")}) // this one always fits
@@ -69,7 +69,14 @@ func PrepareOrder(ctx context.Context, o *Order, now func() time.Time, rand io.R
 	if err := complete(ctx, o, now, rand); err != nil {
 		return nil, err
 	}
-	return encode(*o)
+	return encodeOrder(o)
+}
+
+// ReadOrder reads an order as it goes over the wire.
+func ReadOrder(data []byte) (Order, error) {
+	var o Order
+	err := decodeOrder(data, &o)
+	return o, err
 }
 
 // ReadReply reads the answer of a concentrator to the order with that ID.

@@ -152,7 +152,7 @@ func orderError(c dlms.SystemTitle, err error) error {
 
 func readReply(c dlms.SystemTitle, id string, data []byte) (Reply, error) {
 	var r Reply
-	if err := decode(data, &r); err != nil {
+	if err := decodeReply(data, &r); err != nil {
 		return Reply{}, fmt.Errorf("order: %w", errors.Join(fault(FaultUnknown, "concentrator %s answers nonsense", c), err))
 	}
 	if r.ID != id {
