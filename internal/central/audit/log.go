@@ -70,7 +70,7 @@ func (l *Log) Append(ctx context.Context, entries ...Entry) error {
 func (l *Log) List(ctx context.Context, f Filter) ([]Row, error) { return l.store.ListAudit(ctx, f) }
 
 // sequenceBatch is how many entries are numbered in one commit.
-const sequenceBatch = 2000
+const sequenceBatch = 500
 
 // Sequence numbers all committed entries that have no leaf yet and returns how many those were. Only one caller
 // at a time does any work: the commit of a second one starts from what the first one left.
