@@ -8,6 +8,7 @@ import (
 	"io"
 	"math/rand/v2"
 	"sync"
+	"time"
 )
 
 // chance is all the randomness of a world, and the record of what it decided.
@@ -35,7 +36,7 @@ func (c *chance) one(n int) bool { return n > 0 && c.IntN(n) == 0 }
 
 // note puts a line on the record.
 func (c *chance) note(format string, args ...any) {
-	line := fmt.Sprintf(format, args...)
+	line := time.Now().Format(time.TimeOnly) + " " + fmt.Sprintf(format, args...) //nolint:forbidigo // the bubble's time
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	_, _ = io.WriteString(c.trace, line+"\n") // a hash takes everything

@@ -114,6 +114,7 @@ func (u *unit) look() {
 			u.w.note("ROLLED BACK: %s %s to %s", u.title, r, cv)
 			u.ever[r] = append(past, cv)
 		default:
+			u.w.note("%s holds %s %s", u.title, r, cv)
 			u.ever[r] = append(past, cv)
 		}
 	}

@@ -223,6 +223,7 @@ func (w *World) lost(ctx context.Context) int {
 	w.exposed(ctx)
 	for t, why := range lost {
 		w.note("LOST: %s: %s", t, why)
+		w.history(ctx, t)
 	}
 	return len(lost)
 }
@@ -269,6 +270,18 @@ func (w *World) unknown(ctx context.Context, u *unit) string {
 		}
 	}
 	return ""
+}
+
+// history puts all that the vault knows of a meter's keys on the record.
+func (w *World) history(ctx context.Context, t dlms.SystemTitle) {
+	keys, err := w.nodes[0].is.Keys(ctx, t)
+	if err != nil {
+		w.note("%v", err)
+	}
+	for _, k := range keys {
+		w.note("  %s %s %s, made %s, sent %s, active %s, ended %s, holders %v", k.KeyRef, k.State, k.CheckValue,
+			k.CreatedAt.Format(time.DateTime), k.SentAt.Format(time.DateTime), k.ActiveAt.Format(time.DateTime), k.EndedAt.Format(time.DateTime), k.Holders)
+	}
 }
 
 func inForce(keys []api.Key, r role.Role, held key.CheckValue) bool {

@@ -10,6 +10,7 @@ import (
 	"log/slog"
 	"os"
 	"runtime"
+	"runtime/debug"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -126,6 +127,7 @@ func options(t *testing.T, seed uint64) Options {
 
 // TestNoMeterIsLost is the simulation: laws 4, 5 and 6 under faults.
 func TestNoMeterIsLost(t *testing.T) {
+	debug.SetGCPercent(400) // worlds are small and short, and die as a whole
 	q := newQueue()
 	t.Run("seeds", func(t *testing.T) {
 		for i := range runtime.GOMAXPROCS(0) {
@@ -156,6 +158,7 @@ func oneSeed(t *testing.T, opt Options) Result {
 	r := runSeed(t, opt)
 	if r.Failed() {
 		t.Errorf("%s\nagain: make sim SEEDS=1 SEED_BASE=%d", r, r.Seed)
+		fmt.Fprintf(os.Stderr, "FAILED: %s\n", r)
 	}
 	if *flagRecord || r.Failed() {
 		for _, l := range r.Record {

@@ -39,11 +39,6 @@ type journalHead struct {
 	Node string `json:"node,omitempty"`
 }
 
-type journalLine struct {
-	Hash string          `json:"hash"`
-	Body json.RawMessage `json:"body"`
-}
-
 // journal is the second durable target of the vault. It is append-only and synced before Append returns.
 type journal struct {
 	vault string
@@ -156,12 +151,32 @@ func (j *journal) Append(records []record) (Position, error) {
 	return j.positionLocked(), nil
 }
 
-// appendJournalLine writes a journalLine. The body is JSON as Marshal has just written it: to hand it to Marshal once more
-// would read all of it again.
+// A line is a JSON object of a hash, in hexadecimal, and a body, in this order and without spaces.
+const (
+	journalLineHash = `{"hash":"`
+	journalLineBody = `","body":`
+)
+
+// appendJournalLine writes a line. The body is JSON as Marshal has just written it: to hand it to Marshal once more would
+// read all of it again.
 func appendJournalLine(hash [sha256.Size]byte, body []byte) []byte {
 	line := make([]byte, 0, len(body)+2*len(hash)+32)
-	line = hex.AppendEncode(append(line, `{"hash":"`...), hash[:])
-	return append(append(append(line, `","body":`...), body...), '}')
+	line = hex.AppendEncode(append(line, journalLineHash...), hash[:])
+	return append(append(append(line, journalLineBody...), body...), '}')
+}
+
+// cutJournalLine takes a line apart. Whether the body is what was written, the hash says.
+func cutJournalLine(line []byte) (hash, body []byte, ok bool) {
+	rest, ok := bytes.CutPrefix(line, []byte(journalLineHash))
+	if !ok || len(rest) < 2*sha256.Size {
+		return nil, nil, false
+	}
+	hash, rest = rest[:2*sha256.Size], rest[2*sha256.Size:]
+	if rest, ok = bytes.CutPrefix(rest, []byte(journalLineBody)); !ok {
+		return nil, nil, false
+	}
+	body, ok = bytes.CutSuffix(rest, []byte("}"))
+	return hash, body, ok
 }
 
 func chain(prev [sha256.Size]byte, body []byte) [sha256.Size]byte {
@@ -319,11 +334,10 @@ func (s *journalScanner) next() (json.RawMessage, error) {
 	if err != nil {
 		return nil, err
 	}
-	var l journalLine
-	if json.Unmarshal(line, &l) == nil {
-		if next := chain(s.hash, l.Body); hex.EncodeToString(next[:]) == l.Hash {
+	if hash, body, ok := cutJournalLine(line); ok {
+		if next := chain(s.hash, body); bytes.Equal(hex.AppendEncode(nil, next[:]), hash) {
 			s.hash = next
-			return l.Body, nil
+			return body, nil
 		}
 	}
 	if _, err := s.in.Peek(1); errors.Is(err, io.EOF) {
