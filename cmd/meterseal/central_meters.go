@@ -209,6 +209,9 @@ func (o *operator) rollCallCommand() *cobra.Command {
 			for _, m := range r.Missing {
 				notef(c, "%s did not answer", m)
 			}
+			for _, k := range r.Astray {
+				notef(c, "%s has another %s than the one in force; it is searched for", k.Meter, k.Role)
+			}
 			return printf(c, "%d meters answered, %d did not\n", r.Answered, len(r.Missing))
 		})
 		if err == nil && len(r.Missing) > 0 {

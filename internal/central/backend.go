@@ -5,12 +5,10 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"slices"
 	"sync"
 	"time"
 
 	"github.com/meterseal/meterseal/dlms"
-	"github.com/meterseal/meterseal/dlms/client"
 	"github.com/meterseal/meterseal/internal/bus"
 	"github.com/meterseal/meterseal/internal/central/api"
 	"github.com/meterseal/meterseal/internal/central/collect"
@@ -76,15 +74,7 @@ func (is *IS) Associate(ctx context.Context, d dlms.SystemTitle) (bus.StatusResu
 	if err != nil || reply.Status == nil {
 		return bus.StatusResult{}, err
 	}
-	is.lacking(d, reply.Status.Failed)
-	return *reply.Status, nil
-}
-
-// lacking has a concentrator given its keys when it says that it lacks one.
-func (is *IS) lacking(d dlms.SystemTitle, failed []bus.MeterFault) {
-	if slices.ContainsFunc(failed, func(f bus.MeterFault) bool { return f.Code == bus.FaultNoKey }) {
-		is.greet(d)
-	}
+	return *reply.Status, is.lacking(ctx, d, reply.Status.Failed)
 }
 
 // Collect implements api.Backend.
@@ -124,7 +114,7 @@ func (is *IS) collectFrom(ctx context.Context, d dlms.SystemTitle, day string) (
 	reply, err := is.order(ctx, d, bus.Order{Collect: &bus.Collect{Meters: missing, Day: day}})
 	if err == nil && reply.Collect != nil {
 		failed = reply.Collect.Failed
-		is.lacking(d, failed)
+		err = is.lacking(ctx, d, failed)
 	}
 	return len(missing), failed, err
 }
@@ -278,6 +268,14 @@ func (is *IS) BroadcastClock(ctx context.Context, d dlms.SystemTitle) (bus.Broad
 	return *reply.Broadcast, nil
 }
 
+// width is how many things are done at once.
+func (is *IS) width(most int) int {
+	if is.deps.Serial {
+		return 1
+	}
+	return most
+}
+
 // RollCall implements api.Backend.
 func (is *IS) RollCall(ctx context.Context) (r api.RollCall, err error) {
 	meters, err := is.fleet.Meters(ctx)
@@ -286,14 +284,16 @@ func (is *IS) RollCall(ctx context.Context) (r api.RollCall, err error) {
 	}
 	var mu sync.Mutex
 	var wg sync.WaitGroup
-	sem := make(chan struct{}, 8)
+	var astray []rotation.MeterRole
+	sem := make(chan struct{}, is.width(8))
 	for _, m := range meters {
 		sem <- struct{}{}
 		wg.Go(func() {
 			defer func() { <-sem }()
-			e := is.hand.With(ctx, m.Title, "roll call", func(context.Context, *client.Association) error { return nil })
+			other, e := is.called(ctx, m)
 			mu.Lock()
 			defer mu.Unlock()
+			astray = append(astray, other...)
 			if e == nil {
 				r.Answered++
 				return
@@ -303,7 +303,7 @@ func (is *IS) RollCall(ctx context.Context) (r api.RollCall, err error) {
 		})
 	}
 	wg.Wait()
-	return r, nil
+	return r, is.astray(ctx, &r, astray)
 }
 
 // Keys implements api.Backend.

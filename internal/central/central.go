@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"log/slog"
 	"path/filepath"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -139,7 +140,7 @@ func (is *IS) openStore(ctx context.Context) error {
 		return err
 	}
 	is.store = node
-	is.leases = lease.New(node, name, lease.Options{Now: is.deps.Now, TTL: is.cfg.LeaseTTL, Log: is.deps.Log, Still: is.deps.Serial})
+	is.leases = lease.New(node, name, lease.Options{Now: is.deps.Now, TTL: is.cfg.LeaseTTL, Log: is.deps.Log, Still: is.deps.Serial, Without: is.deps.Without})
 	return nil
 }
 
@@ -196,7 +197,7 @@ func (is *IS) wire() {
 		Width: width,
 		Bus:   is.wan, Vault: is.vault, Locate: is.locate, Own: is.own, Actor: actorIS, Rand: is.deps.Rand,
 		Now: is.deps.Now, Log: is.deps.Log, WrapAEAD: is.deps.WrapAEAD,
-		NoKey: func(d dlms.SystemTitle) { is.greet(d) }, Burnt: is.burnt,
+		NoKey: func(d dlms.SystemTitle) { is.greet(d) }, Burnt: is.burnt, Tries: tries{is},
 	})
 	var away func(dlms.SystemTitle) bool
 	if is.reach != nil {
@@ -228,7 +229,7 @@ func (is *IS) locate(ctx context.Context, meters []dlms.SystemTitle) ([]relay.Pl
 		case m.Concentrator.IsZero():
 			errs[i] = fmt.Errorf("meter %s is under no concentrator: assign it to one", t)
 		default:
-			places[i] = relay.Place{Concentrator: m.Concentrator, EndToEnd: m.EndToEnd()}
+			places[i] = relay.Place{Concentrator: m.Concentrator, EndToEnd: m.EndToEnd(), Foreign: !slices.Contains(is.cfg.OwnMakers, m.Maker)}
 		}
 	}
 	return places, errs

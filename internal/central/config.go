@@ -49,6 +49,10 @@ type Config struct {
 	// RetryMin and RetryMax bound the time between two tries of a key change: 2s and 10m by default.
 	RetryMin time.Duration `yaml:"retry_min"`
 	RetryMax time.Duration `yaml:"retry_max"`
+	// OwnMakers are the makers whose meters never lock out, "MSL" by default. A meter of any other maker may: of its
+	// associations that do not open, TriesPerHour are tried within an hour, 2 by default.
+	OwnMakers    []string `yaml:"own_makers"`
+	TriesPerHour int      `yaml:"tries_per_hour"`
 }
 
 // Deps are what the IS is given instead of taking it.
@@ -100,6 +104,15 @@ func (c *Config) complete() (own dlms.SystemTitle, err error) {
 	}
 	if c.Listen == "" {
 		c.Listen = "127.0.0.1:4222"
+	}
+	if c.OwnMakers == nil {
+		c.OwnMakers = []string{"MSL"}
+	}
+	if c.TriesPerHour == 0 {
+		c.TriesPerHour = 2
+	}
+	if c.TriesPerHour < 0 {
+		return own, fmt.Errorf("central: config: tries_per_hour: want at least 1, got %d", c.TriesPerHour)
 	}
 	if c.UTCOffset == nil {
 		hour := time.Hour

@@ -136,12 +136,8 @@ func (is *IS) recallDue(ctx context.Context) error {
 	if err != nil || len(due) == 0 {
 		return err
 	}
-	width := recallWidth
-	if is.deps.Serial {
-		width = 1
-	}
 	errs := make([]error, len(due))
-	sem := make(chan struct{}, width)
+	sem := make(chan struct{}, is.width(recallWidth))
 	var wg sync.WaitGroup
 	for i, d := range due {
 		sem <- struct{}{}

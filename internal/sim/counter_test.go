@@ -26,7 +26,7 @@ func (u *unit) ahead(t *testing.T, r role.Role, title dlms.SystemTitle, to dlms.
 // quiet runs f in a world in which nothing goes wrong.
 func quiet(t *testing.T, profile string, f func(t *testing.T, w *World)) {
 	t.Helper()
-	opt := Options{Seed: 1, Profile: profile, Concentrators: 2, Meters: 2, Dir: inMemory(t)}
+	opt := Options{Seed: 1, Profile: profile, Concentrators: 2, Meters: 2, Nodes: 2, Dir: inMemory(t)}
 	synctest.Test(t, func(t *testing.T) {
 		w, err := New(t.Context(), opt)
 		if err != nil {

@@ -94,8 +94,24 @@ func (w *World) evict(ctx context.Context) {
 	w.fault("concentrator stolen and evicted")
 	_, err := n.is.Evict(ctx, api.Eviction{Concentrator: stolen.title, Successor: successor.title, Why: "stolen"})
 	w.note("evict %s: %v", stolen.title, err)
-	if err == nil {
-		stolen.evicted, stolen.liar = true, true
+	w.expelled = true
+	w.expel(ctx)
+}
+
+// expel sees who has been evicted: where the order to do it had an error, that may be so all the same, or become so when
+// the key journal is taken over.
+func (w *World) expel(ctx context.Context) {
+	if !w.expelled {
+		return
+	}
+	revoked, err := w.db.Revoked(ctx)
+	if err != nil {
+		w.broken("who is revoked: %v", err)
+	}
+	for _, t := range revoked {
+		if s := w.station(t); s != nil {
+			s.evicted, s.liar = true, true
+		}
 	}
 }
 

@@ -25,6 +25,8 @@ type unit struct {
 	late   []exchange // requests that are still on the line
 	heard  []exchange // what anybody on the line could record
 	ever   map[role.Role][]key.CheckValue
+	// refuses, in a test, has somebody on the line refuse in the meter's name.
+	refuses bool
 }
 
 // exchange is a request as it crossed the line.
@@ -48,6 +50,9 @@ func (w *World) newUnit(k *meter.Kind, row shipment.Meter) (*unit, error) {
 func (u *unit) handle(ctx context.Context, e exchange) []byte {
 	if u.w.opt.Without.Off(defence.AuthenticateThenCount) {
 		u.countFirst(e)
+	}
+	if u.refuses {
+		return u.w.forged(e.apdu)
 	}
 	answer := u.meter.Server().Handle(ctx, meter.LinkLAN, link.Request{Client: e.client, Server: e.server, APDU: e.apdu})
 	if u.memory.off {

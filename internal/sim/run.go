@@ -28,7 +28,10 @@ type Result struct {
 	NoncesRepeated int            `json:"nonces_repeated"`
 	RolledBack     int            `json:"rolled_back"`
 	Outlived       int            `json:"associations_outlived"`
-	Problems       []string       `json:"problems,omitempty"`
+	// Astray counts the keys that, when all changes were done, were not the ones in force as far as the vault knew: a version
+	// that was given up had come late. The next roll call, or the concentrator's complaint, has them searched for.
+	Astray   int      `json:"astray"`
+	Problems []string `json:"problems,omitempty"`
 	// Trace is a hash over all that was decided and all that happened: the same for every run of the seed.
 	Trace string `json:"trace"`
 	// Record is the end of the record, for a person.
@@ -110,6 +113,7 @@ func (w *World) turn(ctx context.Context) {
 			n.restart(ctx)
 		}
 	}
+	w.expel(ctx)
 	for _, s := range w.stations {
 		s.beat(ctx)
 	}
@@ -133,12 +137,13 @@ func (w *World) settle(ctx context.Context) {
 		u.late, u.memory.cutIn = nil, 0
 		u.reboot()
 	}
+	w.astray = -1
 	for range calmTurns {
 		w.turn(ctx)
 		if w.nodes[0].is == nil {
 			return // which is on the record as broken
 		}
-		if s, err := w.nodes[0].is.Status(ctx); err == nil && s.OpenChanges == 0 {
+		if s, err := w.nodes[0].is.Status(ctx); err == nil && s.OpenChanges == 0 && w.quiet(ctx) {
 			return
 		}
 		w.sleep(ctx, time.Minute, 2*time.Hour)
@@ -147,6 +152,35 @@ func (w *World) settle(ctx context.Context) {
 	for _, r := range w.reasons(ctx) {
 		w.note("open: %s", r)
 	}
+}
+
+// quiet is the first night after the storm: the central system calls the roll, and has every concentrator open associations
+// with its meters. It reports whether nothing was left to be done.
+func (w *World) quiet(ctx context.Context) bool {
+	is := w.nodes[0].is
+	roll, err := is.RollCall(ctx)
+	if err != nil {
+		w.broken("roll call: %v", err)
+	}
+	found := len(roll.Astray)
+	if w.astray < 0 {
+		w.astray = found
+		for _, k := range roll.Astray {
+			w.note("astray: %s %s", k.Meter, k.Role)
+		}
+	}
+	found += len(roll.Missing)
+	for _, s := range w.stations {
+		if s.evicted {
+			continue
+		}
+		status, err := is.Associate(ctx, s.title)
+		if err != nil {
+			w.broken("associate: %v", err)
+		}
+		found += len(status.Failed)
+	}
+	return found == 0
 }
 
 func (w *World) reasons(ctx context.Context) (out []string) {
@@ -168,7 +202,7 @@ func (w *World) reasons(ctx context.Context) (out []string) {
 func (w *World) count(ctx context.Context) Result {
 	r := Result{
 		Seed: w.opt.Seed, Profile: w.opt.Profile, Meters: len(w.units), FaultKinds: w.faults, NoncesRepeated: w.oracle.repeats,
-		RolledBack: w.rolledBack, Outlived: w.outlived,
+		RolledBack: w.rolledBack, Outlived: w.outlived, Astray: max(w.astray, 0),
 	}
 	for _, k := range slices.Sorted(maps.Keys(w.faults)) {
 		r.Faults += w.faults[k]
@@ -193,7 +227,7 @@ func (u *unit) changes() (n int) {
 	return n
 }
 
-// lost counts the meters that the central system or its concentrators cannot reach, or whose keys it does not know.
+// lost counts, after the last quiet night, the meters that the central system or its concentrators cannot reach, or whose keys it does not know.
 func (w *World) lost(ctx context.Context) int {
 	is, lost := w.nodes[0].is, map[dlms.SystemTitle]string{}
 	roll, err := is.RollCall(ctx)

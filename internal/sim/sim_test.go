@@ -55,6 +55,7 @@ type total struct {
 	NoncesRepeated int            `json:"nonces_repeated"`
 	RolledBack     int            `json:"rolled_back"`
 	Outlived       int            `json:"associations_outlived"`
+	Astray         int            `json:"astray"`
 	FailedSeeds    []uint64       `json:"failed_seeds"`
 	FaultKinds     map[string]int `json:"fault_kinds"`
 }
@@ -67,6 +68,7 @@ func (s *total) add(r Result) {
 	s.NoncesRepeated += r.NoncesRepeated
 	s.RolledBack += r.RolledBack
 	s.Outlived += r.Outlived
+	s.Astray += r.Astray
 	for k, n := range r.FaultKinds {
 		s.FaultKinds[k] += n
 	}

@@ -68,6 +68,8 @@ type World struct {
 	problems   []string
 	rolledBack int
 	outlived   int
+	astray     int
+	expelled   bool // somebody was to be evicted
 }
 
 // New makes the world of a seed: meters from the factory, concentrators enrolled, everything assigned and provisioned.

@@ -266,6 +266,14 @@ type GrantRequest struct {
 type RollCall struct {
 	Answered int                `json:"answered"`
 	Missing  []dlms.SystemTitle `json:"missing,omitempty"`
+	// Astray are keys that their meters have and that are not in force as far as the vault knows. They are searched for.
+	Astray []AstrayKey `json:"astray,omitempty"`
+}
+
+// AstrayKey is a key of a meter whose version in force is not the one that the meter has.
+type AstrayKey struct {
+	Meter dlms.SystemTitle `json:"meter"`
+	Role  role.Role        `json:"role"`
 }
 
 // Key is one version of a key, named and never shown.

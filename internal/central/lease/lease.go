@@ -98,6 +98,24 @@ func With(ctx context.Context, leases ...Lease) context.Context {
 	return context.WithValue(ctx, contextKey{}, under)
 }
 
+type guardKey struct{}
+
+// guarded returns a context whose leases can be asked for with Check.
+func guarded(ctx context.Context, held func(ctx context.Context) error) context.Context {
+	return context.WithValue(ctx, guardKey{}, held)
+}
+
+// Check returns ErrFenced if a lease that the context is under was lost. A write asks for that itself. What leaves the house
+// cannot be taken back, and nothing behind it checks a token: whoever was paused past its lease asks here first, for by now
+// another process may have given up what it was about to send. The database is asked once in half the time of a lease, so
+// that between the answer and the sending less time passes than the lease still has.
+func Check(ctx context.Context) error {
+	if held, ok := ctx.Value(guardKey{}).(func(context.Context) error); ok {
+		return held(ctx)
+	}
+	return nil
+}
+
 // From returns the leases that a context is under, without their ends.
 func From(ctx context.Context) []Lease {
 	under, _ := ctx.Value(contextKey{}).([]Lease)

@@ -9,6 +9,8 @@ import (
 	"slices"
 	"sync"
 	"time"
+
+	"github.com/meterseal/meterseal/internal/defence"
 )
 
 // DefaultTTL is how long a lease is held without renewal.
@@ -24,6 +26,8 @@ type Options struct {
 	Log *slog.Logger
 	// Still renews nothing in the background: whoever holds a lease renews it, or loses it to somebody who asks for it.
 	Still bool
+	// Without takes defences away, for the simulation alone.
+	Without defence.Set
 }
 
 // Manager takes leases for one owner, which must be the name of one process.
@@ -87,6 +91,8 @@ type Held struct {
 	cancel context.CancelFunc
 	done   chan struct{}
 
+	renewing sync.Mutex // by check: many find at once that it is time
+
 	mu     sync.Mutex
 	leases map[Name]*holding
 }
@@ -106,7 +112,7 @@ func (m *Manager) Hold(ctx context.Context, names ...Name) (*Held, error) {
 	renewCtx, cancel := context.WithCancel(ctx)
 	h := &Held{m: m, cancel: cancel, done: make(chan struct{}), leases: make(map[Name]*holding, len(got))}
 	for _, l := range got {
-		c, lose := context.WithCancelCause(With(ctx, l))
+		c, lose := context.WithCancelCause(guarded(With(ctx, l), func(ctx context.Context) error { return h.check(ctx, l.Name) }))
 		h.leases[l.Name] = &holding{l, c, lose}
 	}
 	if m.o.Still {
@@ -127,6 +133,35 @@ func (h *Held) Context(name Name) (context.Context, bool) {
 		return nil, false
 	}
 	return l.ctx, true
+}
+
+// check is what Check asks for one of the leases.
+func (h *Held) check(ctx context.Context, name Name) error {
+	if h.m.o.Without.Off(defence.Fencing) {
+		return nil
+	}
+	h.renewing.Lock()
+	defer h.renewing.Unlock()
+	l, held := h.lease(name)
+	if left := l.Until.Sub(h.m.o.Now()); held && (left <= h.m.o.TTL/2 || left > h.m.o.TTL) {
+		if err := h.Renew(ctx); err != nil {
+			return err
+		}
+		_, held = h.lease(name)
+	}
+	if !held {
+		return fmt.Errorf("%w: %s", ErrFenced, name)
+	}
+	return nil
+}
+
+func (h *Held) lease(name Name) (l Lease, held bool) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if held := h.leases[name]; held != nil {
+		return held.lease, true
+	}
+	return l, false
 }
 
 // Leases returns those that are held as far as is known, in no order.

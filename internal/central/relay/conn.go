@@ -15,6 +15,7 @@ import (
 
 	"github.com/meterseal/meterseal/dlms"
 	"github.com/meterseal/meterseal/internal/bus"
+	"github.com/meterseal/meterseal/internal/central/lease"
 	"github.com/meterseal/meterseal/internal/role"
 )
 
@@ -62,8 +63,11 @@ func (c *conn) Receive(ctx context.Context) ([]byte, error) {
 // Close does nothing: there is no connection to keep.
 func (c *conn) Close() error { return nil }
 
-// order sends one order and makes a fault an error.
+// order sends one order and makes a fault an error. What is done under a lease is not sent once it is lost.
 func order(ctx context.Context, b Bus, concentrator dlms.SystemTitle, o bus.Order) (bus.Reply, error) {
+	if err := lease.Check(ctx); err != nil { // paused past its lease: another process works there by now
+		return bus.Reply{}, err
+	}
 	reply, err := b.Order(ctx, concentrator, o)
 	if err != nil {
 		return bus.Reply{}, fmt.Errorf("concentrator %s: %w", concentrator, err)

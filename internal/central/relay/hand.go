@@ -32,7 +32,20 @@ type Place struct {
 	Concentrator dlms.SystemTitle
 	// EndToEnd: the meter has an association for the IS itself (profile hardened).
 	EndToEnd bool
+	// Foreign: the meter is of a maker whose meters may lock out who tries too often.
+	Foreign bool
 }
+
+// Tries bounds how often associations are tried that do not open. What was tried outlives the process.
+type Tries interface {
+	// Begin notes that one is about to be tried; ErrTries if too many were within the hour.
+	Begin(ctx context.Context, meter dlms.SystemTitle) error
+	// Opened says that one was opened: those before count no more.
+	Opened(ctx context.Context, meter dlms.SystemTitle) error
+}
+
+// ErrTries is returned for a meter that may lock out who tries too often, and was tried as often as it may be for now.
+var ErrTries = errors.New("relay: tried as often within the hour as a meter of this maker may be; it is tried again later")
 
 // Config says what a Hand works with; all but Log, WrapAEAD and Timeout are required.
 type Config struct {
@@ -57,6 +70,8 @@ type Config struct {
 	NoKey func(concentrator dlms.SystemTitle)
 	// Burnt, if set, is told of a key under which the meter wants a counter that ours may not be raised to.
 	Burnt func(ctx context.Context, k role.KeyRef)
+	// Tries, if set, bounds what is tried on foreign meters.
+	Tries Tries
 }
 
 // Hand opens associations of the IS's own. It is safe for concurrent use; the associations of one meter must not
@@ -185,7 +200,18 @@ func (h *Hand) once(ctx context.Context, place Place, use *vault.Use, f func(con
 		}
 		defer h.release(ctx, place.Concentrator, use.Ref.Meter)
 	}
-	return h.run(ctx, place, use, f)
+	if !place.Foreign || h.cfg.Tries == nil {
+		return h.run(ctx, place, use, f)
+	}
+	if err := h.cfg.Tries.Begin(ctx, use.Ref.Meter); err != nil {
+		return err
+	}
+	return h.run(ctx, place, use, func(ctx context.Context, a *client.Association) error {
+		if err := h.cfg.Tries.Opened(ctx, use.Ref.Meter); err != nil {
+			return err
+		}
+		return f(ctx, a)
+	})
 }
 
 func (h *Hand) run(ctx context.Context, place Place, use *vault.Use, f func(context.Context, *client.Association) error) error {

@@ -106,6 +106,30 @@ func (h *Hand) Shows(ctx context.Context, k rotation.MeterRole) (cv key.CheckVal
 	return cv, logged, err
 }
 
+// CheckValues opens an association of the IS's own and reads the check values of the keys that can be read there, by role.
+// The key that it was opened under is proven by that.
+func (h *Hand) CheckValues(ctx context.Context, meter dlms.SystemTitle, purpose string) (map[role.Role]key.CheckValue, error) {
+	out := map[role.Role]key.CheckValue{}
+	err := h.With(ctx, meter, purpose, func(ctx context.Context, a *client.Association) error {
+		for _, r := range []role.Role{role.CCLAN, role.CCLOCALE} {
+			obj, _ := r.CheckValueObject()
+			v, err := a.Get(ctx, dlms.AttributeRef{Class: dlms.ClassData, Instance: obj, Attribute: 2})
+			var refused dlms.DataAccessResult
+			if errors.As(err, &refused) { // a profile that does not show it
+				continue
+			}
+			if err != nil {
+				return fmt.Errorf("check value of %s: %w", r, err)
+			}
+			if out[r], err = checkValueOf(v); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	return out, err
+}
+
 func eventOf(r role.Role) int {
 	if r == role.CCLAN {
 		return eventLANChanged

@@ -49,7 +49,9 @@ type Change struct {
 	// Reason is why the change was asked for, for the record.
 	Reason string `json:"reason"`
 	// Attempts counts tries since the last progress, Tried the versions given up on the way.
-	Attempts  int       `json:"attempts"`
+	Attempts int `json:"attempts"`
+	// Searched is the version down to which a search has come, 0 before it begins or begins anew.
+	Searched  uint32    `json:"searched,omitempty"`
 	Tried     int       `json:"tried"`
 	DueAt     time.Time `json:"due_at"`
 	LastError string    `json:"last_error,omitempty"`
@@ -74,7 +76,7 @@ type Store interface {
 	// order CC_IS, CC_LAN, CC_LOCALE), grouped by concentrator. None waits beyond the horizon: what is due later than
 	// that was written under a clock that was ahead, and counts as due.
 	Due(ctx context.Context, now, horizon time.Time, limit int) ([]Change, error)
-	// Save writes step, to, attempts, tried, due, error and done time of each change, all or none: ErrMoved if one of
+	// Save writes step, to, attempts, tried, searched, due, error and done time of each change, all or none: ErrMoved if one of
 	// them is under another concentrator by now.
 	Save(ctx context.Context, changes []Change) error
 	// Orphans returns, for keys with a version that was sent and no open change, what a change of it would be: from the

@@ -231,3 +231,106 @@ func TestAMeterThatAnswersNotOKAndHasChangedTheKeyAllTheSameIsReached(t *testing
 		}
 	}
 }
+
+// counting is a scripted world that notes which versions are tried, and lets only so many be tried before the line is cut.
+type counting struct {
+	*scripted
+	tried []role.KeyRef
+	left  int
+}
+
+// Opens implements Hand.
+func (c *counting) Opens(ctx context.Context, keys []role.KeyRef) []error {
+	out := make([]error, len(keys))
+	for i, k := range keys {
+		if out[i] = io.ErrUnexpectedEOF; c.left > 0 {
+			c.left--
+			c.tried = append(c.tried, k)
+			out[i] = c.scripted.opens(k)
+		}
+	}
+	return out
+}
+
+func TestASearchGoesOnWhereAnEarlierProcessLeftIt(t *testing.T) {
+	s := &counting{scripted: newScripted(t), left: 1000}
+	for range 5 { // to v6
+		askAll(t, s.world)
+		s.reach(t)
+	}
+	s.put(role.CCIS, 1)
+	askAll(t, s.world)
+	s.script, s.tried = []carried{{role.CCIS, false, io.EOF}}, nil
+	for range 40 {
+		s.left = 2 // of each process, and then the line is cut
+		r := s.process()
+		r.cfg.Hand = s
+		if _, err := r.Pass(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		s.now = s.now.Add(r.cfg.RetryMax * 2)
+	}
+	s.reach(t)
+	var versions []uint32
+	for _, k := range s.tried {
+		if k.Role == role.CCIS {
+			versions = append(versions, k.Version)
+		}
+	}
+	if want := []uint32{7, 6, 7, 6, 5, 4, 3, 2, 1, 8}; !slices.Equal(versions, want) {
+		t.Errorf("want each version tried once by the search, the newest first: %v, got %v", want, versions)
+	}
+}
+
+func TestAKeyThatNoSearchFindsIsReplacedThroughTheKeyThatTheCentralSystemEntersWith(t *testing.T) {
+	for _, r := range []role.Role{role.CCLAN, role.CCLOCALE} {
+		s := newScripted(t)
+		s.put(r, 99) // which nobody ever sent
+		for mr := range s.meters {
+			if mr.Role == r {
+				if n, err := s.process().Search(t.Context(), []Change{{Meter: mr.Meter, Role: r, Reason: "test"}}); n != 1 || err != nil {
+					t.Fatalf("want a search asked for, got %d, %v", n, err)
+				}
+			}
+		}
+		s.reach(t)
+		if got := s.meterHolds(r); got != 2 {
+			t.Errorf("%s: want a new version, got v%d", r, got)
+		}
+	}
+}
+
+func TestASearchThatFindsTheVersionInForceChangesNothing(t *testing.T) {
+	s := newScripted(t)
+	for mr := range s.meters {
+		if _, err := s.process().Search(t.Context(), []Change{{Meter: mr.Meter, Role: mr.Role, Reason: "test"}}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	s.reach(t)
+	for _, r := range role.Associations() {
+		if got := s.meterHolds(r); got != 1 || s.count[r] != 0 {
+			t.Errorf("%s: want v1 and no transfer, got v%d after %d", r, got, s.count[r])
+		}
+	}
+}
+
+func TestTheOtherKeysOfAMeterWhoseCCISWasSearchedForAreChanged(t *testing.T) {
+	s := newScripted(t)
+	askAll(t, s.world)
+	s.reach(t) // v2 of all of them
+	s.put(role.CCIS, 1)
+	for mr := range s.meters {
+		if mr.Role == role.CCIS {
+			if _, err := s.process().Search(t.Context(), []Change{{Meter: mr.Meter, Role: mr.Role, Reason: "test"}}); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	s.reach(t)
+	for _, r := range role.Associations() {
+		if got := s.meterHolds(r); got != 3 {
+			t.Errorf("%s: want v3, got v%d", r, got)
+		}
+	}
+}

@@ -182,19 +182,23 @@ func (r *Reconciler) again(ctx context.Context, c *Change) {
 	c.Step, c.To = StepWanted, 0
 }
 
-// search tries every version that may be in force, newest first (step 6). What it finds becomes the version the
-// change starts from, and a fresh one follows.
+// search tries the versions that may be in force, newest first (step 6), from where it was left. What it finds becomes the
+// version the change starts from, and a fresh one follows. Where none is in force, a key that the central system does not
+// need to enter the meter is replaced through the one that it enters with.
 func (r *Reconciler) search(ctx context.Context, c *Change) {
 	if r.cfg.Without.Off(defence.Search) {
 		r.later(c, errors.New("not searched"))
 		return
 	}
-	candidates, err := r.cfg.Vault.Candidates(ctx, MeterRole{c.Meter, c.Role})
+	candidates, enters, err := r.candidates(ctx, c)
 	if err != nil {
 		r.later(c, err)
 		return
 	}
 	for _, k := range candidates {
+		if c.Searched != 0 && k.Version >= c.Searched {
+			continue
+		}
 		p := r.holds(ctx, []*Change{c}, func(*Change) role.KeyRef { return k }, false)[0]
 		switch p.verdict {
 		case inForce:
@@ -205,8 +209,47 @@ func (r *Reconciler) search(ctx context.Context, c *Change) {
 			r.later(c, p.err)
 			return
 		}
+		c.Searched = k.Version
 	}
-	r.later(c, fmt.Errorf("searched %d versions, none is in force", len(candidates)))
+	c.Searched = 0
+	if enters {
+		r.later(c, fmt.Errorf("searched %d versions, none is in force", len(candidates)))
+		return
+	}
+	r.replace(ctx, c)
+}
+
+// candidates lists what a search tries. Of the key that the central system enters the meter with (CC_IS; in profile linky
+// CC_LAN) that is every version that was ever sent: without it the meter is out of reach. Any other key is replaced through
+// that one sooner than all its versions are tried: those are the newest on its way and the one in force.
+func (r *Reconciler) candidates(ctx context.Context, c *Change) (list []role.KeyRef, enters bool, err error) {
+	entry, err := r.cfg.Hand.Entry(ctx, c.Meter)
+	if err != nil {
+		return nil, false, err
+	}
+	if entry == c.Role {
+		list, err = r.cfg.Vault.Candidates(ctx, MeterRole{c.Meter, c.Role})
+		return list, true, err
+	}
+	for _, v := range []uint32{max(c.To, c.From), min(c.To, c.From)} {
+		if v != 0 && (len(list) == 0 || v != list[0].Version) {
+			list = append(list, c.ref(v))
+		}
+	}
+	return list, false, nil
+}
+
+// replace asks for a fresh version of a key of which no version that may be in force is.
+func (r *Reconciler) replace(ctx context.Context, c *Change) {
+	if c.To != 0 {
+		if err := r.giveUp(ctx, c.to()); err != nil {
+			r.later(c, err)
+			return
+		}
+	}
+	c.Tried++
+	r.later(c, fmt.Errorf("neither v%d nor v%d is in force: a new version takes their place", c.To, c.From))
+	c.Step, c.To = StepWanted, 0
 }
 
 // giveUp abandons a version that turned out not to be in force, unless it was proven once: it is superseded then, when
@@ -245,8 +288,27 @@ func (r *Reconciler) found(ctx context.Context, c *Change, k role.KeyRef) {
 		r.later(c, fmt.Errorf("mark active: %w", err))
 		return
 	}
-	c.From, c.To, c.Step, c.Attempts = k.Version, 0, StepWanted, 0
+	astray := k.Version != c.From
+	c.From, c.To, c.Step, c.Attempts, c.Searched = k.Version, 0, StepWanted, 0, 0
 	c.DueAt = r.cfg.Now()
 	c.Tried++
 	r.tell(ctx, []*Change{c}, func(*Change) role.KeyRef { return k })
+	if astray && k.Role == role.CCIS {
+		r.astray(ctx, c)
+	}
+}
+
+// ReasonSearched is why the other keys of a meter change after a search for its CC_IS.
+const ReasonSearched = "CC_IS had to be searched for"
+
+// astray asks for fresh versions of the other keys of a meter whose CC_IS was found by a search: nobody can say what else
+// it holds that the vault does not have in force.
+func (r *Reconciler) astray(ctx context.Context, c *Change) {
+	var asks []Change
+	for _, other := range []role.Role{role.CCLAN, role.CCLOCALE} {
+		asks = append(asks, Change{Meter: c.Meter, Concentrator: c.Concentrator, Role: other, Reason: ReasonSearched})
+	}
+	if _, err := r.Ask(ctx, asks); err != nil {
+		r.cfg.Log.Error("the other keys of a meter that was searched for could not be asked for", "meter", c.Meter.String(), "error", err)
+	}
 }

@@ -71,6 +71,15 @@ func New(cfg Config) *Reconciler {
 
 // Ask asks for a change of each key and wakes the reconciler. A key whose change is under way is left to it.
 func (r *Reconciler) Ask(ctx context.Context, keys []Change) (int, error) {
+	return r.ask(ctx, keys, StepWanted)
+}
+
+// Search asks for a search of each key: if the version in force is what the meter has, that is all.
+func (r *Reconciler) Search(ctx context.Context, keys []Change) (int, error) {
+	return r.ask(ctx, keys, StepSearching)
+}
+
+func (r *Reconciler) ask(ctx context.Context, keys []Change, step Step) (int, error) {
 	now := r.cfg.Now()
 	mrs := make([]MeterRole, len(keys))
 	for i := range keys {
@@ -82,7 +91,7 @@ func (r *Reconciler) Ask(ctx context.Context, keys []Change) (int, error) {
 	}
 	for i := range keys {
 		keys[i].From, keys[i].To = active[i].Version, 0
-		keys[i].Step, keys[i].CreatedAt, keys[i].DueAt = StepWanted, now, now
+		keys[i].Step, keys[i].CreatedAt, keys[i].DueAt = step, now, now
 	}
 	n, err := r.cfg.Store.Ask(ctx, keys)
 	if err != nil {

@@ -104,7 +104,7 @@ func (c Campaigns) DoneSince(ctx context.Context, id int64, since time.Time) (in
 // Hardest implements rotation.CampaignStore.
 func (c Campaigns) Hardest(ctx context.Context, id int64, limit int) ([]rotation.Change, error) {
 	return list(ctx, c.Store, scanChange, `SELECT c.id, c.meter, c.concentrator, c.role, c.from_version, c.to_version, c.step, c.reason,
-		c.attempts, c.tried, c.due_at, c.last_error, c.created_at, c.done_at FROM campaign_keys k JOIN changes c ON c.id = k.change_id
+		c.attempts, c.tried, c.searched, c.due_at, c.last_error, c.created_at, c.done_at FROM campaign_keys k JOIN changes c ON c.id = k.change_id
 		WHERE k.campaign = ? AND k.state = 'asked' AND c.step <> 'done' AND c.last_error <> ''
 		ORDER BY c.tried DESC, c.attempts DESC, c.id LIMIT ?`, id, limit)
 }

@@ -23,7 +23,7 @@ func (s *Store) Changes() Changes { return Changes{s} }
 
 var _ rotation.Store = Changes{}
 
-const changeColumns = `id, meter, concentrator, role, from_version, to_version, step, reason, attempts, tried,
+const changeColumns = `id, meter, concentrator, role, from_version, to_version, step, reason, attempts, tried, searched,
 	due_at, last_error, created_at, done_at`
 
 // Update implements rotation.Store.
@@ -79,11 +79,11 @@ func (c Changes) Due(ctx context.Context, now, horizon time.Time, limit int) ([]
 // rotation.ErrMoved: what was done for it was done under another concentrator, and the row may say otherwise by now.
 func (c Changes) Save(ctx context.Context, changes []rotation.Change) error {
 	return c.s.Update(ctx, func(ctx context.Context) error {
-		n, err := c.s.execEach(ctx, `UPDATE changes SET from_version = ?, to_version = ?, step = ?, attempts = ?, tried = ?,
+		n, err := c.s.execEach(ctx, `UPDATE changes SET from_version = ?, to_version = ?, step = ?, attempts = ?, tried = ?, searched = ?,
 			due_at = ?, last_error = ?, done_at = ? WHERE id = ? AND concentrator = ?`, len(changes), func(i int) []any {
 			ch := changes[i]
 			return []any{
-				ch.From, ch.To, string(ch.Step), ch.Attempts, ch.Tried, micros(ch.DueAt), text(ch.LastError),
+				ch.From, ch.To, string(ch.Step), ch.Attempts, ch.Tried, ch.Searched, micros(ch.DueAt), text(ch.LastError),
 				micros(ch.DoneAt), ch.ID, ch.Concentrator[:],
 			}
 		})
@@ -127,8 +127,8 @@ func scanChange(s scanner) (rotation.Change, error) {
 		step               string
 		due, created, done int64
 	)
-	err := s.Scan(&c.ID, &meter, &dc, &r, &c.From, &c.To, &step, &c.Reason, &c.Attempts, &c.Tried, &due, &c.LastError,
-		&created, &done)
+	err := s.Scan(&c.ID, &meter, &dc, &r, &c.From, &c.To, &step, &c.Reason, &c.Attempts, &c.Tried, &c.Searched, &due,
+		&c.LastError, &created, &done)
 	if err != nil {
 		return c, err
 	}
