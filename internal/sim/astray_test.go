@@ -28,7 +28,8 @@ func (w *World) work(t *testing.T) {
 		}
 		w.sleep(t.Context(), time.Minute, 2*time.Minute)
 	}
-	t.Fatalf("changes do not end: %q", w.reasons(t.Context()))
+	changes, err := w.nodes[0].is.Changes(t.Context(), "test")
+	t.Fatalf("changes do not end: %+v, %v", changes, err)
 }
 
 // change has the keys of one role changed.

@@ -31,6 +31,8 @@ func (s *Store) BeginTry(ctx context.Context, meter dlms.SystemTitle, now time.T
 
 // ForgetTries forgets what was tried on a meter: it has answered.
 func (s *Store) ForgetTries(ctx context.Context, meter dlms.SystemTitle) error {
-	_, err := s.exec(ctx, `DELETE FROM tries WHERE meter = ?`, meter[:])
-	return err
+	return s.Update(ctx, func(ctx context.Context) error {
+		_, err := s.exec(ctx, `DELETE FROM tries WHERE meter = ?`, meter[:])
+		return err
+	})
 }
