@@ -40,6 +40,9 @@ func TestWhatMustNotCompileDoesNotCompile(t *testing.T) {
 		"bytes out of a field":      {"_ = u.reveal()", "undefined"},
 		"bytes out of the material": {"_ = u.material", "undefined"},
 		"a key of somebody else":    {"type own struct{}; var _ key.Key = own{}", "does not implement"},
+		"derived as unicast":        {"var _ key.Unicast = v", "cannot use"},
+		"unicast as derived":        {"_ = key.Derived(u)", "cannot convert"},
+		"derived derives":           {"_, _ = v.Derive(dlms.SystemTitle{}, dlms.Day{})", "undefined"},
 		"equality of secrets":       {"_ = s == s", "cannot be compared"},
 		"secret as a key":           {"var _ key.Key = s", "does not implement"},
 		"bytes of a secret":         {"_ = s.reveal()", "undefined"},
@@ -62,13 +65,17 @@ func newChecker(fset *token.FileSet) func(line string) error {
 	imports := importer.ForCompiler(fset, "source", nil)
 	const frame = `package p
 
-import "github.com/meterseal/meterseal/dlms/key"
+import (
+	"github.com/meterseal/meterseal/dlms"
+	"github.com/meterseal/meterseal/dlms/key"
+)
 
-func f(m key.Master, u key.Unicast, a key.Authentication, d key.Dedicated, w key.Wrapping, c key.MAC, s key.Secret) {
+func f(m key.Master, u key.Unicast, v key.Derived, a key.Authentication, d key.Dedicated, w key.Wrapping, c key.MAC, s key.Secret) {
 	_, _ = u.AEAD()
 	_, _ = m.Wrap(u)
 	_, _ = w.Wrap(c)
 	_ = u.Equal(u)
+	_, _ = u.Derive(dlms.SystemTitle{}, dlms.Day{})
 	_, _, _ = a, d, s
 	%s
 }

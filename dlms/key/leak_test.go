@@ -47,6 +47,7 @@ func everyRole(t *testing.T) []key.Key {
 	add(key.NewDedicated(theKey))
 	add(key.NewWrapping(theKey))
 	add(key.NewMAC(theKey))
+	add(key.NewDerived(theKey))
 	return out
 }
 

@@ -39,8 +39,9 @@ func TestMasterDeliversNoStoreKeysAndWrappingWrapsEveryRole(t *testing.T) {
 		}
 		_, isMAC := k.(key.MAC)
 		_, isWrapping := k.(key.Wrapping)
+		_, isDerived := k.(key.Derived)
 		_, err := master(t).Wrap(k)
-		if errors.Is(err, key.ErrRole) != (isMAC || isWrapping) {
+		if errors.Is(err, key.ErrRole) != (isMAC || isWrapping || isDerived) {
 			t.Errorf("master wraps %T: got %v", k, err)
 		}
 		blob, err := w.Wrap(k)
@@ -65,6 +66,8 @@ func unwrapAs(w key.Wrapping, k key.Key, blob []byte) (key.Key, error) {
 		return w.UnwrapMAC(blob)
 	case key.Wrapping:
 		return w.UnwrapWrapping(blob)
+	case key.Derived:
+		return w.UnwrapDerived(blob)
 	}
 	return nil, errors.New("no such role")
 }

@@ -23,6 +23,9 @@ type LongTerm struct {
 	// Generation tells versions of the key apart for its holder, so that what was opened under a replaced key can be
 	// closed. An end that knows one version leaves it 0.
 	Generation uint32
+	// Over, if set, says why the key may be used no more, and nil while it may: a key with an end in time. A server asks
+	// it before each APDU, and ends an association whose key is over.
+	Over func() error
 }
 
 // NewMemoryLongTerm returns one end's half of a key, with an authentication key or, where that is unset, without.

@@ -114,12 +114,22 @@ func (c *call) initiate(q *apdu.AARQ) (proposal, *rejection) {
 		}
 		return proposal{req: req}, nil
 	}
-	lt, err := c.longTerm(c.client.Setup)
+	lt, err := c.longTerm(c.client.Setup, q.CallingTitle, q.Implementation)
 	if err != nil {
-		return proposal{}, transient(err)
+		return proposal{}, noKey(err)
 	}
 	req, p, r := c.openInitiate(q, lt)
 	return proposal{req, lt, p.form()}, r
+}
+
+// noKey rejects where there is no key to verify with.
+func noKey(err error) *rejection {
+	if !errors.Is(err, ErrNoPeerKey) {
+		return transient(err)
+	}
+	r := reject(apdu.DiagnosticCallingTitleUnknown, err)
+	r.told = true
+	return r
 }
 
 // notOpened tells the device of an authentic AARQ that came to nothing: its counter is spent, so that it cannot be
@@ -147,7 +157,7 @@ func (c *call) pass2(q *apdu.AARQ, in *proposal) (*association, []byte, *rejecti
 		a.peer = q.CallingTitle
 	}
 	if in.lt != nil {
-		a.key = generation{c.client.Setup, in.lt.Generation}
+		a.key, a.keyOver = generation{c.client.Setup, in.lt.Generation}, in.lt.Over
 		if r := c.bringSession(a, &in.req, in.lt); r != nil {
 			return nil, nil, r
 		}

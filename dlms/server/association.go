@@ -18,9 +18,11 @@ type association struct {
 	client *client
 	server dlms.SAP
 	// key is the long-term key that opened it, zero without security.
-	key  generation
-	peer dlms.SystemTitle
-	open bool
+	key generation
+	// keyOver says why that key may be used no more; nil for a key without an end.
+	keyOver func() error
+	peer    dlms.SystemTitle
+	open    bool
 	// remote is where an association came from that nothing but its origin ties to who authenticated himself: one in
 	// clear.
 	remote net.Addr
@@ -110,8 +112,10 @@ func (a *association) over(now time.Time, c *client, o *Options) error {
 		return ErrHalfOpen
 	case a.apdus >= c.MaxAPDUs:
 		return ErrAPDUs
+	case a.keyOver == nil:
+		return nil
 	}
-	return nil
+	return a.keyOver()
 }
 
 // Context implements cosem.Association.

@@ -32,7 +32,7 @@ func (c *call) authenticate(p protected) []byte {
 	if err := k.floor.Check(a.peer, p.counter); err != nil {
 		return c.refuse(err)
 	}
-	lt, err := c.longTerm(a.key.setup)
+	lt, err := c.longTerm(a.key.setup, a.peer, a.info)
 	if err != nil {
 		return c.refuse(err)
 	}

@@ -69,6 +69,9 @@ type Client struct {
 	Mechanism Mechanism
 	// Setup is the security setup whose long-term key opens its associations. Unused without ciphering.
 	Setup dlms.OBIS
+	// PerPeer asks the device for a key of the one who calls, by his system title and the implementation information of
+	// his AARQ, instead of one key for all. The device is a [PeerKeys].
+	PerPeer bool
 	// Policy is the least protection of its requests. A client with MechanismGMAC needs at least
 	// PolicyAuthenticated. PolicyNone is the application context without ciphering. There is no policy that takes
 	// requests which are encrypted and not authenticated.
@@ -240,6 +243,8 @@ func (c *Client) checkSecurity() error {
 		return fmt.Errorf("policy %s is too little for hls-gmac", c.Policy)
 	case c.Broadcast && (c.Mechanism != MechanismGMAC || c.Traffic != DedicatedRequired || c.GlobalBroadcast):
 		return errors.New("a broadcast client has to use its dedicated key alone, and hls-gmac")
+	case c.PerPeer && !c.ciphered():
+		return errors.New("a key per peer without ciphering")
 	case !c.ciphered() && (c.GlobalBroadcast || c.GeneralCiphering):
 		return errors.New("a global broadcast key or general-ciphering without ciphering")
 	case c.GeneralCiphering && c.Traffic != DedicatedOrGlobal:

@@ -60,12 +60,12 @@ func (s *Server) notify(linkName string, client dlms.SAP, service apdu.Conforman
 		return nil, fmt.Errorf("%w: nothing is sealed under a broadcast key", ErrForm)
 	case a != nil && a.open:
 		return c.notifyWithin(a, service, plain)
-	case !c.client.ciphered() || c.client.Traffic == DedicatedRequired:
+	case !c.client.ciphered() || c.client.Traffic == DedicatedRequired || c.client.PerPeer:
 		return nil, ErrNoAssociation
 	case !c.client.Conformance.Has(service):
 		return nil, ErrNotNegotiated
 	}
-	lt, err := c.longTerm(c.client.Setup)
+	lt, err := c.longTerm(c.client.Setup, dlms.SystemTitle{}, nil)
 	if err != nil {
 		return nil, err
 	}

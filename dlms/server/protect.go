@@ -151,7 +151,7 @@ func (c *call) keys(dedicated bool) (keys, error) {
 		}
 		return a.session.keys(), nil
 	}
-	lt, err := c.longTerm(a.key.setup)
+	lt, err := c.longTerm(a.key.setup, a.peer, a.info)
 	if err != nil {
 		return keys{}, err
 	}
@@ -162,9 +162,9 @@ func (c *call) keys(dedicated bool) (keys, error) {
 	return global(lt), nil
 }
 
-// longTerm asks the device for the key in force of a security setup.
-func (c *call) longTerm(setup dlms.OBIS) (*security.LongTerm, error) {
-	lt, err := c.server.device.LongTerm(setup)
+// longTerm asks the device for the key in force of a security setup, for the peer where keys differ by peer.
+func (c *call) longTerm(setup dlms.OBIS, peer dlms.SystemTitle, info []byte) (*security.LongTerm, error) {
+	lt, err := c.deviceKey(setup, peer, info)
 	switch {
 	case err != nil:
 	case lt == nil:
@@ -176,6 +176,17 @@ func (c *call) longTerm(setup dlms.OBIS) (*security.LongTerm, error) {
 		return nil, fmt.Errorf("security setup %s: %w", setup, err)
 	}
 	return lt, nil
+}
+
+func (c *call) deviceKey(setup dlms.OBIS, peer dlms.SystemTitle, info []byte) (*security.LongTerm, error) {
+	if !c.client.PerPeer {
+		return c.server.device.LongTerm(setup)
+	}
+	h, ok := c.server.device.(PeerKeys)
+	if !ok {
+		return nil, ErrNoKey
+	}
+	return h.PeerLongTerm(setup, peer, info)
 }
 
 // seal appends an answer to dst, protected in the form f, and spends a counter.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/cipher"
 	"crypto/rand"
+	"errors"
 	"io"
 	"log/slog"
 	"sync"
@@ -26,6 +27,19 @@ type Device interface {
 	LongTerm(setup dlms.OBIS) (*security.LongTerm, error)
 	// Event tells what happened to an association.
 	Event(Event)
+}
+
+// ErrNoPeerKey is wrapped by a [PeerKeys] that has no key for who calls. He is told that his title is not recognised.
+var ErrNoPeerKey = errors.New("server: no key for this peer")
+
+// PeerKeys is a [Device] whose long-term keys differ by who calls, for a [Client] with PerPeer.
+type PeerKeys interface {
+	// PeerLongTerm returns the key of a security setup for the peer with that system title, who sent info as the
+	// implementation information (GB 9.4.2) of his AARQ. Nothing of it is authentic: what is kept of him may change in
+	// the floor's Commit, which follows the tag, and not here. The same title and info get the same key and counters
+	// while the generation lasts. An error that wraps ErrNoPeerKey refuses him for good. It is called as the methods of
+	// Device are.
+	PeerLongTerm(setup dlms.OBIS, peer dlms.SystemTitle, info []byte) (*security.LongTerm, error)
 }
 
 // SecretHolder is a [Device] with clients that authenticate by a password (MechanismLLS) or by a secret
