@@ -28,8 +28,12 @@ const GrantSchema = "meterseal grant 1"
 const MaxGrantKeys = 10_000
 
 // Grant allows one terminal to open associations with some meters on their local port, from NotBefore until
-// NotAfter. It holds their CC_LOCALE, sealed to the terminal. An honest terminal refuses it outside its time; that
-// the meters refuse a dishonest one, too, rests on the change of their CC_LOCALE after the end.
+// NotAfter. An honest terminal refuses it outside its time.
+//
+// Of meters of the profile linky it holds CC_LOCALE, sealed to the terminal: that the meters refuse a dishonest one, too,
+// rests on the change of their CC_LOCALE after the end. Of meters of the profile hardened it holds what is derived from
+// CC_LOCALE for this terminal until the day of NotAfter: they refuse it themselves when that day has passed by their
+// own clocks, and nothing has to change.
 type Grant struct {
 	Schema    string           `json:"schema"`
 	ID        string           `json:"id"`

@@ -94,6 +94,11 @@ func (id *Identity) MAC() key.MAC { return id.mac }
 // Open opens a key sealed to this device.
 func (id *Identity) Open(s SealedKey) (key.Unicast, error) { return s.Open(id.title, id.kek, id.mac) }
 
+// OpenDerived opens a derived key that was sealed to this device.
+func (id *Identity) OpenDerived(s SealedKey) (key.Derived, error) {
+	return s.OpenDerived(id.title, id.kek, id.mac)
+}
+
 // NKey returns the key pair that a concentrator signs on to the bus with. The caller wipes it when done.
 func (id *Identity) NKey() (nkeys.KeyPair, error) {
 	if id.nkey == nil {

@@ -1,6 +1,7 @@
 package meter
 
 import (
+	"crypto/cipher"
 	"errors"
 	"fmt"
 
@@ -49,7 +50,7 @@ func (m *Meter) LongTerm(setup dlms.OBIS) (*security.LongTerm, error) {
 		return m.bench.longTerm(setup)
 	}
 	r, ok := roleOf(setup)
-	if !ok {
+	if !ok || m.kind.profile.derived(setup) {
 		return nil, ErrNoSuchKey
 	}
 	m.mu.Lock()
@@ -72,7 +73,13 @@ func (m *Meter) LongTerm(setup dlms.OBIS) (*security.LongTerm, error) {
 	return &security.LongTerm{Cipher: c, Send: live.send, Floor: live.floor, Generation: k.generation}, nil
 }
 
-func (k *kind) cipher(u key.Unicast, ak key.Authentication) (*security.Cipher, error) {
+// opener is a key that opens associations: one that is held, or one derived from it.
+type opener interface {
+	AEAD() (cipher.AEAD, error)
+	Fingerprint() key.Fingerprint
+}
+
+func (k *kind) cipher(u opener, ak key.Authentication) (*security.Cipher, error) {
 	aead, err := u.AEAD()
 	if err != nil {
 		return nil, err

@@ -87,7 +87,10 @@ type Meter struct {
 	bench  *benchKeys
 }
 
-var _ server.Device = (*Meter)(nil)
+var (
+	_ server.Device   = (*Meter)(nil)
+	_ server.PeerKeys = (*Meter)(nil)
+)
 
 // firstFull is the least size at which a memory is compacted, in bytes.
 const firstFull = 32 << 10

@@ -61,6 +61,13 @@ func (w witness) look(t *testing.T, what string, r *rig) {
 			}
 			w[id] = f.Last
 		}
+		for _, f := range k.days {
+			id := fmt.Sprint(k.key.Fingerprint(), f.title, f.day)
+			if f.last < w[id] {
+				t.Errorf("%s: the floor of %s until %s went from %d to %d", what, f.title, f.day, w[id], f.last)
+			}
+			w[id] = f.last
+		}
 	}
 }
 

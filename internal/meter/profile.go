@@ -2,6 +2,7 @@ package meter
 
 import (
 	"fmt"
+	"slices"
 
 	"github.com/meterseal/meterseal/dlms"
 	"github.com/meterseal/meterseal/dlms/cosem"
@@ -47,6 +48,8 @@ type Client struct {
 	Policy security.Policy
 	// Broadcast makes its session key a broadcast key.
 	Broadcast bool
+	// Derived gives each caller a key of his own, derived from that of the setup for his title and a last day.
+	Derived bool
 	// Foreign takes every form that the standard allows: global or dedicated traffic, general ciphering, one counter
 	// inside and around HLS.
 	Foreign bool
@@ -114,6 +117,7 @@ func (p Profile) model() (*server.Model, error) {
 func (c Client) compile(maxPDU uint16) server.Client {
 	out := server.Client{
 		Name: c.Name, SAP: c.SAP, Links: c.Links, Setup: c.Setup, Policy: c.Policy, Broadcast: c.Broadcast,
+		PerPeer:      c.Derived,
 		GeneralForms: c.Foreign, SharedHLSCounter: c.Foreign, MaxPDU: maxPDU,
 	}
 	if (c.Setup != dlms.OBIS{}) {
@@ -128,6 +132,11 @@ func (c Client) compile(maxPDU uint16) server.Client {
 		})
 	}
 	return out
+}
+
+// derived reports whether the key of a setup opens nothing itself.
+func (p *Profile) derived(setup dlms.OBIS) bool {
+	return slices.ContainsFunc(p.Clients, func(c Client) bool { return c.Derived && c.Setup == setup })
 }
 
 // readable lists the attributes of a class that a client who may read an object may read: all that are no secret.

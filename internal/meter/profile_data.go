@@ -117,7 +117,7 @@ func Linky() Profile {
 }
 
 // Hardened is the profile of ours: the breaker, the keys and the setting of the clock belong to the central system's
-// own association, under a key that the concentrator does not have.
+// own association, under a key that the concentrator does not have. A terminal has no key that outlasts its grant.
 func Hardened() Profile {
 	objects := slices.Concat(common(), keyed(setupLAN), keyed(setupLocal), keyed(setupIS))
 	lan, local, is := setupObject(setupLAN), setupObject(setupLocal), setupObject(setupIS)
@@ -137,9 +137,15 @@ func Hardened() Profile {
 				Name: "is", SAP: role.SAPIS, Links: []string{LinkLAN}, Setup: is.Instance,
 				Policy: security.PolicyAuthenticatedEncrypted, Clock: ClockSet, Rights: central,
 			},
-			terminal(slices.Concat(common(), keyed(setupLocal))),
+			derived(terminal(slices.Concat(common(), keyed(setupLocal)))),
 		},
 	}
+}
+
+// derived gives a client keys that end with a day.
+func derived(c Client) Client {
+	c.Derived = true
+	return c
 }
 
 // broadcast is the client whose session key all meters of a concentrator share. It may correct the clock.

@@ -19,15 +19,17 @@ type recordKind byte
 
 // The records. Their numbers and forms are on disk: none is ever given another meaning.
 const (
-	recBirth   recordKind = 1 + iota // what the factory set: first of all
-	recMaster                        // CCC
-	recKey                           // a key in force from now on, with fresh counters; also its fingerprint
-	recPrint                         // the fingerprint of a key that was in force once
-	recSend                          // a reserved block of a sending counter
-	recFloor                         // a receive floor
-	recBreaker                       // the state of the breaker
-	recClock                         // the clock was moved
-	recEvent                         // an entry of a log
+	recBirth    recordKind = 1 + iota // what the factory set: first of all
+	recMaster                         // CCC
+	recKey                            // a key in force from now on, with fresh counters; also its fingerprint
+	recPrint                          // the fingerprint of a key that was in force once
+	recSend                           // a reserved block of a sending counter
+	recFloor                          // a receive floor
+	recBreaker                        // the state of the breaker
+	recClock                          // the clock was moved
+	recEvent                          // an entry of a log
+	recDayFloor                       // a receive floor of a derived key
+	recPassed                         // a day whose derived keys, and those of all days before, are refused for ever
 )
 
 // frameWriter writes the records of one frame: kind, length, body. Numbers are big-endian. The length is one byte; the
@@ -89,6 +91,20 @@ func (w *frameWriter) floor(r role.Role, generation uint32, v security.Floor) {
 	})
 }
 
+func (w *frameWriter) dayFloor(r role.Role, generation uint32, v dayFloor) {
+	w.record(recDayFloor, func(b []byte) []byte {
+		b = binary.BigEndian.AppendUint32(append(b, byte(r)), generation)
+		b = append(append(b, v.title[:]...), v.day[:]...)
+		return binary.BigEndian.AppendUint32(b, uint32(v.last))
+	})
+}
+
+func (w *frameWriter) passed(r role.Role, generation uint32, day dlms.Day) {
+	w.record(recPassed, func(b []byte) []byte {
+		return append(binary.BigEndian.AppendUint32(append(b, byte(r)), generation), day[:]...)
+	})
+}
+
 func (w *frameWriter) breaker(v breakerState) {
 	w.record(recBreaker, func(b []byte) []byte {
 		return binary.BigEndian.AppendUint64(append(b, byte(v.position)), uint64(v.since))
@@ -138,6 +154,8 @@ func (r *body) u32() uint32 { return binary.BigEndian.Uint32(r.take(4)) }
 func (r *body) u64() uint64 { return binary.BigEndian.Uint64(r.take(8)) }
 
 func (r *body) title() dlms.SystemTitle { return dlms.SystemTitle(r.take(dlms.SystemTitleSize)) }
+
+func (r *body) day() dlms.Day { return dlms.Day(r.take(dlms.DaySize)) }
 
 // whole reports whether the body had exactly what was read.
 func (r *body) whole() bool { return !r.bad && len(r.b) == 0 }

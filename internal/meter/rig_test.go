@@ -55,6 +55,8 @@ type rig struct {
 	// keys in force, as the central system knows them, and its halves of their counters.
 	keys map[role.Role]key.Unicast
 	long map[peerKey]security.LongTerm
+	// last is the last day of the terminals' derived keys.
+	last dlms.Day
 
 	wire     [][]byte // every answer
 	requests [][]byte // every request
@@ -81,7 +83,7 @@ func newRig(t testing.TB, profile string, change ...func(*rig)) *rig {
 	t.Helper()
 	r := &rig{
 		t: t, oracle: dlmstest.NewOracle(t), now: noon(), rand: seeded(7), memory: new(nvm.Volatile),
-		keys: map[role.Role]key.Unicast{}, long: map[peerKey]security.LongTerm{},
+		keys: map[role.Role]key.Unicast{}, long: map[peerKey]security.LongTerm{}, last: dlms.DayOf(noon().AddDate(0, 1, 0)),
 	}
 	row := must(shipment.Generate(seeded(3), "MSL", 1, profile, 1))[0]
 	r.birth = Birth{Row: row, Installed: installed(), ScalePerMille: loadcurve.Unscaled}
@@ -167,7 +169,7 @@ var (
 )
 
 // longTerm is the client's half of a key. Its counters are the client's own and outlive the meter's restarts.
-func (r *rig) longTerm(k key.Unicast, title dlms.SystemTitle) security.LongTerm {
+func (r *rig) longTerm(k opener, title dlms.SystemTitle) security.LongTerm {
 	id := peerKey{k.Fingerprint(), title}
 	if lt, ok := r.long[id]; ok {
 		return lt
@@ -181,9 +183,19 @@ func (r *rig) longTerm(k key.Unicast, title dlms.SystemTitle) security.LongTerm 
 	return lt
 }
 
+// keyOf is the key that a client has, and what it says of it.
+func (r *rig) keyOf(w who) (opener, []byte) {
+	k := r.keys[w.role]
+	if setup, _ := w.role.Setup(); !r.kind.profile.derived(setup) || w.link != LinkLocal {
+		return k, nil
+	}
+	return must(k.Derive(w.title, r.last)), role.LastDayInfo(r.last)
+}
+
 func (r *rig) config(w who) client.Config {
-	c := client.Linky(w.title, r.birth.Row.Title, r.longTerm(r.keys[w.role], w.title), r.rand)
-	c.WrapAEAD = r.oracle.Wrap
+	k, info := r.keyOf(w)
+	c := client.Linky(w.title, r.birth.Row.Title, r.longTerm(k, w.title), r.rand)
+	c.WrapAEAD, c.Implementation = r.oracle.Wrap, info
 	return c
 }
 

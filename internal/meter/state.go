@@ -29,6 +29,10 @@ type heldKey struct {
 	changed    moment // of the meter's clock
 	send       security.Reservation
 	floors     []security.Floor
+	// days are the floors of keys derived from this one. Of passed and the days before it nothing is kept, and derived
+	// keys of them are refused whatever the clock shows.
+	days   []dayFloor
+	passed dlms.Day
 	// unproven is set when a counter of this version cannot be read. The key is then refused until it is replaced: with
 	// a floor of zero old sessions replay, with a ceiling of zero nonces repeat.
 	unproven bool
@@ -61,6 +65,12 @@ func (s *state) applyRecord(kind recordKind, b body) error {
 		return nil
 	case recFloor:
 		s.applyFloor(b)
+		return nil
+	case recDayFloor:
+		s.applyDayFloor(b)
+		return nil
+	case recPassed:
+		s.applyPassed(b)
 		return nil
 	case recBirth:
 		s.birth = birth{
@@ -182,6 +192,9 @@ func (k *heldKey) highest() dlms.InvocationCounter {
 	for _, f := range k.floors {
 		next = max(next, uint64(f.Last)+1)
 	}
+	for _, f := range k.days {
+		next = max(next, uint64(f.last)+1)
+	}
 	return dlms.InvocationCounter(min(next, uint64(dlms.MaxInvocationCounter)))
 }
 
@@ -218,6 +231,12 @@ func (k *heldKey) snapshot(w *frameWriter, r role.Role) {
 	w.send(r, k.generation, k.send)
 	for _, f := range k.floors {
 		w.floor(r, k.generation, f)
+	}
+	if !k.passed.IsZero() {
+		w.passed(r, k.generation, k.passed)
+	}
+	for _, f := range k.days {
+		w.dayFloor(r, k.generation, f)
 	}
 	if k.unproven {
 		w.send(r, k.generation+1, security.Reservation{}) // a version that is not there: see counters
