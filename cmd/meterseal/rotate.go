@@ -173,15 +173,23 @@ func exposed(q rotation.ExposureQuery) rotation.Selection {
 	return s
 }
 
+// untilDay says when a holding ends by itself: at the end of its last day, or never.
+func untilDay(d dlms.Day) string {
+	if d.IsZero() {
+		return "changed"
+	}
+	return d.String()
+}
+
 func showExposure(c *cobra.Command, e rotation.Exposure) error {
 	rows := [][]string{{"KEYS", "ROLE", "WHY", "SINCE", "LAST"}}
 	for _, t := range e.Totals {
 		rows = append(rows, []string{strconv.Itoa(t.Keys), t.Role.String(), t.Why, when(t.Oldest), when(t.Newest)})
 	}
-	rows = append(rows, []string{}, []string{"METER", "ROLE", "VERSION", "STATE", "HOLDER", "SINCE", "WHY"})
+	rows = append(rows, []string{}, []string{"METER", "ROLE", "VERSION", "STATE", "HOLDER", "SINCE", "UNTIL", "WHY"})
 	for _, h := range e.Holdings {
 		rows = append(rows, []string{
-			h.Meter.String(), h.Role.String(), version32(h.Version), h.State, h.Holder.String(), when(h.Since), h.Why,
+			h.Meter.String(), h.Role.String(), version32(h.Version), h.State, h.Holder.String(), when(h.Since), untilDay(h.LastDay), h.Why,
 		})
 	}
 	if err := table(c.OutOrStdout(), rows); err != nil {

@@ -90,7 +90,8 @@ func (f *terminalFlags) readCommand() *cobra.Command {
 	c := &cobra.Command{
 		Use:   "read",
 		Short: "Read clock and index of a granted meter on its local port",
-		Long: `Opens an association over HDLC under the meter's CC_LOCALE, which is in the grant, and reads. A grant that is not in
+		Long: `Opens an association over HDLC under the key in the grant, and reads: the meter's CC_LOCALE (profile linky), or
+what is derived from it for this terminal until the grant's last day (profile hardened). A grant that is not in
 force, another terminal's, or without this meter is refused before anything is sent. No connection to the central
 system is needed.`,
 		Example: "  meterseal terminal read --data ./terminal --grant grant.json --meter 4D534C0000000001 --connect 127.0.0.1:7000",

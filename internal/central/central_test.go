@@ -18,10 +18,13 @@ import (
 var dcTitle = dlms.SystemTitle{'M', 'S', 'L', 0xC0, 0, 0, 0, 1}
 
 // opened is a central system with one enrolled concentrator, not yet serving.
-func opened(t *testing.T) *IS {
+func opened(t *testing.T) *IS { return openedAt(t, time.Now) }
+
+// openedAt is one with a clock.
+func openedAt(t *testing.T, now func() time.Time) *IS {
 	t.Helper()
 	cfg := Config{Data: filepath.Join(t.TempDir(), "is"), SystemTitle: "4D534C1500000001", Listen: "127.0.0.1:0"}
-	deps := Deps{Now: time.Now, Rand: rand.Reader}
+	deps := Deps{Now: now, Rand: rand.Reader}
 	recipient, err := Init(t.Context(), cfg, deps)
 	if err != nil {
 		t.Fatal(err)

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/meterseal/meterseal/dlms"
 	"github.com/meterseal/meterseal/internal/central/api"
 	"github.com/meterseal/meterseal/internal/central/fleet"
 	"github.com/meterseal/meterseal/internal/central/rotation"
@@ -61,16 +62,40 @@ func (is *IS) settleGrants(ctx context.Context) error {
 	return errors.Join(errs...)
 }
 
-// settle closes an ended grant when every meter of it has proven a CC_LOCALE made after its end. A change that was
-// under way when the grant ended does not count: the grant may hold the very key it brings in.
+// settle closes an ended grant when no meter takes what it holds any more: when each whose CC_LOCALE was given away has
+// proven one made after its end, and the last day of what was derived has passed. A change that was under way when the
+// grant ended does not count: the grant may hold the very key it brings in.
+//
+// A grant that somebody ended before its time ends at once, whatever it holds: its terminal may be lost.
 func (is *IS) settle(ctx context.Context, g fleet.Grant) error {
-	a, err := is.Rotate(ctx, api.Rotation{Meters: g.Meters, Roles: []role.Role{role.CCLOCALE}, Reason: grantReason(g), Once: true})
-	if err != nil || a.Asked > 0 {
+	must, err := is.store.GivenAway(ctx, g.ID)
+	if err != nil {
 		return err
+	}
+	if g.EndedEarly() {
+		must = g.Meters
+	}
+	if len(must) > 0 {
+		if settled, err := is.settled(ctx, g, must); err != nil || !settled {
+			return err
+		}
+	}
+	today := dlms.DayOf(is.deps.Now().In(role.MetersZone()))
+	if len(must) < len(g.Meters) && role.LastDayOf(g.NotAfter).Compare(today) >= 0 {
+		return nil // the meters refuse it by themselves when its last day has passed
+	}
+	return is.fleet.Close(ctx, actorOwner, g)
+}
+
+// settled asks for a new CC_LOCALE of meters, once, and reports whether each of them has proven one.
+func (is *IS) settled(ctx context.Context, g fleet.Grant, meters []dlms.SystemTitle) (bool, error) {
+	a, err := is.Rotate(ctx, api.Rotation{Meters: meters, Roles: []role.Role{role.CCLOCALE}, Reason: grantReason(g), Once: true})
+	if err != nil || a.Asked > 0 {
+		return false, err
 	}
 	changes, err := is.store.Changes().ByReason(ctx, grantReason(g))
 	if err != nil {
-		return err
+		return false, err
 	}
 	done := 0
 	for _, c := range changes {
@@ -78,14 +103,10 @@ func (is *IS) settle(ctx context.Context, g fleet.Grant) error {
 			done++
 		}
 	}
-	if done < len(g.Meters) {
-		return nil
-	}
-	return is.fleet.Close(ctx, actorOwner, g)
+	return done >= len(meters), nil
 }
 
-// watchGrants ends grants whose time is over and asks for a new CC_LOCALE of their meters; a grant is closed when each
-// of its meters has proven one since.
+// watchGrants ends grants whose time is over, and sees to it that nobody uses them afterwards: see settle.
 func (is *IS) watchGrants(ctx context.Context) error {
 	t := time.NewTicker(grantInterval)
 	defer t.Stop()

@@ -2,6 +2,7 @@ package lab
 
 import (
 	"context"
+	"crypto/cipher"
 	"errors"
 	"fmt"
 	"time"
@@ -42,6 +43,9 @@ func (w *world) local(ctx context.Context) (string, error) {
 		return "", err
 	}
 	if err := w.expired(ctx, t, granted); err != nil {
+		return "", err
+	}
+	if err := w.lost(ctx, t, granted); err != nil {
 		return "", err
 	}
 	return fmt.Sprintf("granted terminal read %d Wh over HDLC; without a grant: refused %d times; with an expired one: refused %d times",
@@ -118,7 +122,7 @@ func (w *world) withoutGrant(ctx context.Context, t *terminal.Terminal, g enrol.
 	if err != nil {
 		return err
 	}
-	for _, k := range []key.Unicast{made, foreign} {
+	for _, k := range []lent{{key: made, info: foreign.info}, foreign} {
 		if err := w.force(ctx, t.Title(), k, other, w.localPort(meterOther)); err != nil {
 			return fmt.Errorf("without a grant: %w", err)
 		}
@@ -142,14 +146,21 @@ func (w *world) expired(ctx context.Context, t *terminal.Terminal, meter dlms.Sy
 		return fmt.Errorf("the short grant, while it lasts: %w", err)
 	}
 	w.report.TerminalReads++
-	// The IS ends it by itself when its time is over, and changes the key.
-	if err := w.awaitChanges(ctx, "grant "+g.ID+" ended", 1); err != nil {
+	if len(stolen.info) == 0 { // the IS ends it by itself when its time is over, and changes the key
+		if err := w.awaitChanges(ctx, "grant "+g.ID+" ended", 1); err != nil {
+			return err
+		}
+	} else if err := w.until(ctx, g.NotAfter); err != nil {
 		return err
 	}
 	if _, err := t.Read(ctx, g, meter, w.localPort(meterGranted)); !errors.Is(err, enrol.ErrGrantTime) {
 		return fmt.Errorf("an expired grant: want the terminal to refuse, got %w", err)
 	}
 	w.report.Refused.TerminalExpired++
+	if len(stolen.info) > 0 {
+		// A meter of this profile would take it until the end of its last day; what it refuses from the start is a later one.
+		stolen.info = role.LastDayInfo(dlms.DayOf(w.now().AddDate(0, 0, 30)))
+	}
 	if err := w.force(ctx, t.Title(), stolen, meter, w.localPort(meterGranted)); err != nil {
 		return fmt.Errorf("an expired grant: %w", err)
 	}
@@ -157,26 +168,74 @@ func (w *world) expired(ctx context.Context, t *terminal.Terminal, meter dlms.Sy
 	return nil
 }
 
-// keyOf is what a terminal's own memory gives its thief: the granted key.
-func (w *world) keyOf(g enrol.Grant, meter dlms.SystemTitle) (key.Unicast, error) {
-	id, err := enrol.LoadIdentity(w.path("terminal-1", terminal.IdentityFile))
-	if err != nil {
-		return key.Unicast{}, err
-	}
-	sealed, err := g.For(meter)
-	if err != nil {
-		return key.Unicast{}, err
-	}
-	return id.Open(sealed)
-}
-
-// force tries to associate on a local port with a key, whatever the grant says; the meter must refuse.
-func (w *world) force(ctx context.Context, own dlms.SystemTitle, k key.Unicast, meter dlms.SystemTitle, address string) error {
-	aead, err := k.AEAD()
+// lost reports a terminal's grant as lost long before its last day: a thief who takes what it holds is refused, though the
+// grant says that it is in force.
+func (w *world) lost(ctx context.Context, t *terminal.Terminal, meter dlms.SystemTitle) error {
+	g, err := w.grant(ctx, t, 24*time.Hour)
 	if err != nil {
 		return err
 	}
-	c, err := security.NewCipher(w.oracle.Wrap(aead, k.Fingerprint()), key.Authentication{})
+	stolen, err := w.keyOf(g, meter)
+	if err != nil {
+		return err
+	}
+	if _, err := w.api.EndGrant(ctx, g.ID); err != nil {
+		return err
+	}
+	if err := w.awaitChanges(ctx, "grant "+g.ID+" ended", 1); err != nil {
+		return err
+	}
+	if err := w.force(ctx, t.Title(), stolen, meter, w.localPort(meterGranted)); err != nil {
+		return fmt.Errorf("a lost grant: %w", err)
+	}
+	w.report.Refused.TerminalExpired++
+	return nil
+}
+
+// until waits for a moment.
+func (w *world) until(ctx context.Context, at time.Time) error {
+	select {
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-time.After(at.Sub(w.now()) + time.Millisecond):
+		return nil
+	}
+}
+
+// lent is a key that opens an association on the local port, and what is said with it.
+type lent struct {
+	key interface {
+		AEAD() (cipher.AEAD, error)
+		Fingerprint() key.Fingerprint
+	}
+	info []byte
+}
+
+// keyOf is what a terminal's own memory gives its thief: the granted key.
+func (w *world) keyOf(g enrol.Grant, meter dlms.SystemTitle) (lent, error) {
+	id, err := enrol.LoadIdentity(w.path("terminal-1", terminal.IdentityFile))
+	if err != nil {
+		return lent{}, err
+	}
+	sealed, err := g.For(meter)
+	if err != nil {
+		return lent{}, err
+	}
+	if sealed.LastDay.IsZero() {
+		k, err := id.Open(sealed)
+		return lent{key: k}, err
+	}
+	k, err := id.OpenDerived(sealed)
+	return lent{key: k, info: role.LastDayInfo(sealed.LastDay)}, err
+}
+
+// force tries to associate on a local port with a key, whatever the grant says; the meter must refuse.
+func (w *world) force(ctx context.Context, own dlms.SystemTitle, k lent, meter dlms.SystemTitle, address string) error {
+	aead, err := k.key.AEAD()
+	if err != nil {
+		return err
+	}
+	c, err := security.NewCipher(w.oracle.Wrap(aead, k.key.Fingerprint()), key.Authentication{})
 	if err != nil {
 		return err
 	}
@@ -188,6 +247,7 @@ func (w *world) force(ctx context.Context, own dlms.SystemTitle, k key.Unicast, 
 	}
 	defer conn.Close()
 	cfg := client.Linky(own, meter, security.LongTerm{Cipher: c, Send: w.thief, Floor: security.NewMemoryFloor(meter, 0)}, w.cfg.Rand)
+	cfg.Implementation = k.info
 	a, err := client.Open(ctx, conn, cfg)
 	if err == nil {
 		return errors.Join(fmt.Errorf("meter %s let the terminal in", meter), a.Release(ctx))

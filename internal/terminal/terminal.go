@@ -1,7 +1,8 @@
 // Package terminal is the TSP, the field engineer's portable terminal: it reads a meter on its local port over HDLC,
 // with a grant of the IS, and works offline.
 //
-// It holds its identity, the grants it was given (CC_LOCALE of the granted meters, sealed to it), the counters of those
+// It holds its identity, the grants it was given (CC_LOCALE of the granted meters, or what is derived from it for this
+// terminal until the last day of the grant, sealed to it), the counters of those
 // keys, and a hash-chained log of what it did with them.
 package terminal
 
@@ -17,6 +18,7 @@ import (
 	"time"
 
 	"github.com/meterseal/meterseal/dlms"
+	"github.com/meterseal/meterseal/dlms/apdu"
 	"github.com/meterseal/meterseal/dlms/client"
 	"github.com/meterseal/meterseal/dlms/key"
 	"github.com/meterseal/meterseal/dlms/link/hdlc"
@@ -146,12 +148,30 @@ func (t *Terminal) Associate(ctx context.Context, g enrol.Grant, meter dlms.Syst
 	if err := t.log.Append(fmt.Sprintf("association with %s under grant %s", sealed.Ref(), g.ID)); err != nil {
 		return nil, err
 	}
-	return t.open(ctx, meter, address, long)
+	s, err := t.open(ctx, sealed, address, long)
+	return s, explain(err, sealed)
+}
+
+// explain says what a meter's refusal of a derived key means for the engineer.
+func explain(err error, sealed enrol.SealedKey) error {
+	var r *client.RejectError
+	if sealed.LastDay.IsZero() || !errors.As(err, &r) {
+		return err
+	}
+	switch {
+	case r.Diagnostic == apdu.DiagnosticCallingTitleUnknown:
+		return fmt.Errorf("%w: by the meter's clock the last day of the grant, %s, has passed, or eight other grants are in use; ask for a new grant, and have the meter's clock looked at", err, sealed.LastDay)
+	case r.Result == apdu.AssociationRejectedTransient:
+		return fmt.Errorf("%w: the meter cannot tell the day; have the central system set its clock first", err)
+	case r.Diagnostic == apdu.DiagnosticAuthenticationFailure:
+		return fmt.Errorf("%w: the meter has another CC_LOCALE than %s; ask for a new grant", err, sealed.Ref())
+	}
+	return err
 }
 
 // longTerm opens a sealed key and joins it with its counters, which start where the IS says that nobody has been.
 func (t *Terminal) longTerm(sealed enrol.SealedKey) (security.LongTerm, error) {
-	k, err := t.id.Open(sealed)
+	k, err := t.unseal(sealed)
 	if err != nil {
 		return security.LongTerm{}, err
 	}
@@ -176,6 +196,20 @@ func (t *Terminal) longTerm(sealed enrol.SealedKey) (security.LongTerm, error) {
 		Cipher: c, Floor: t.counters.ClientFloor(name), Generation: sealed.Version,
 		Send: limited{send, sealed.LastCounter},
 	}, nil
+}
+
+// opener is a key that opens associations: CC_LOCALE, or what was derived from it.
+type opener interface {
+	AEAD() (cipher.AEAD, error)
+	Fingerprint() key.Fingerprint
+	CheckValue() key.CheckValue
+}
+
+func (t *Terminal) unseal(s enrol.SealedKey) (opener, error) {
+	if s.LastDay.IsZero() {
+		return t.id.Open(s)
+	}
+	return t.id.OpenDerived(s)
 }
 
 // limited ends a counter where the range lent with the key ends.
@@ -203,13 +237,17 @@ func (s *Session) Close(ctx context.Context) error {
 	return errors.Join(s.Release(ctx), s.line.Close())
 }
 
-func (t *Terminal) open(ctx context.Context, meter dlms.SystemTitle, address string, long security.LongTerm) (*Session, error) {
+func (t *Terminal) open(ctx context.Context, sealed enrol.SealedKey, address string, long security.LongTerm) (*Session, error) {
+	meter := sealed.Meter
 	conn, err := hdlc.Dial(ctx, address, hdlc.Config{Client: role.SAPTSP, Server: role.SAPServer})
 	if err != nil {
 		return nil, fmt.Errorf("local port of %s: %w", meter, err)
 	}
 	cfg := client.Linky(t.id.Title(), meter, long, t.deps.Rand)
 	cfg.WrapAEAD, cfg.Timeout = t.deps.WrapAEAD, t.cfg.Timeout
+	if !sealed.LastDay.IsZero() {
+		cfg.Implementation = role.LastDayInfo(sealed.LastDay)
+	}
 	a, err := client.Open(ctx, conn, cfg)
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("association with %s: %w", meter, err), conn.Close())

@@ -11,7 +11,8 @@ import (
 	"github.com/meterseal/meterseal/internal/central/audit"
 )
 
-// Grant allows a terminal some meters for a time. Ended grants stay until their meters have a new CC_LOCALE (closed).
+// Grant allows a terminal some meters for a time. Ended grants stay until nobody can use them any more (closed): until
+// their meters have a new CC_LOCALE or, where the terminal has only what is derived from it, until its last day has passed.
 type Grant struct {
 	ID        string
 	Terminal  dlms.SystemTitle
@@ -19,7 +20,12 @@ type Grant struct {
 	NotBefore time.Time
 	NotAfter  time.Time
 	State     string
+	// EndedAt is when it ended: before NotAfter where somebody ended it.
+	EndedAt time.Time `json:",omitzero"`
 }
+
+// EndedEarly reports whether somebody ended the grant before its time: a terminal that was lost has what it was given.
+func (g Grant) EndedEarly() bool { return g.State != GrantLive && g.EndedAt.Before(g.NotAfter) }
 
 // States of a grant.
 const (
@@ -112,12 +118,13 @@ func (f *Fleet) GrantsEnded(ctx context.Context, by audit.Actor) ([]Grant, error
 	return ended, nil
 }
 
-// End ends a live grant. Until CC_LOCALE of its meters is changed, a dishonest terminal can still use it.
+// End ends a live grant. Until CC_LOCALE of its meters is changed, or its last day has passed where keys are derived, a
+// dishonest terminal can still use it.
 func (f *Fleet) End(ctx context.Context, by audit.Actor, g Grant) error {
 	return f.set(ctx, by, g, GrantEnded, ActionGrantEnded)
 }
 
-// Close notes that every meter of an ended grant has a new CC_LOCALE.
+// Close notes that no meter takes what an ended grant holds any more.
 func (f *Fleet) Close(ctx context.Context, by audit.Actor, g Grant) error {
 	return f.set(ctx, by, g, GrantClosed, ActionGrantDone)
 }

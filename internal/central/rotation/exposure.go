@@ -27,6 +27,9 @@ type Holding struct {
 	Kind   string           `json:"kind"`
 	Since  time.Time        `json:"since"`
 	Why    string           `json:"why"`
+	// LastDay is when the meter itself ends it: what the holder has is derived from the key until that day. It is zero
+	// where the holder has the key itself, which ends with the key alone. What has passed its day is no holding.
+	LastDay dlms.Day `json:"last_day,omitzero"`
 }
 
 // ExposureQuery selects holdings: of one holder, of one meter, or of everybody. It is one of the three.

@@ -14,7 +14,7 @@ import (
 
 // SelectKeys implements rotation.CampaignStore. The rows never leave the database: the fleet may be a large one.
 func (c Campaigns) SelectKeys(ctx context.Context, k *rotation.Campaign, meters int, now time.Time) error {
-	q := selecting{args: []any{micros(now), k.ID}}
+	q := selecting{args: []any{micros(now), k.ID}, today: dlms.DayOf(now.In(role.MetersZone()))}
 	q.narrow(k.Selection)
 	n, args := 1, func(int) []any { return slices.Clone(q.args) }
 	switch named := k.Selection.Meters; {
@@ -54,6 +54,7 @@ type selecting struct {
 	position string
 	where    []string
 	args     []any
+	today    dlms.Day // where meters count days
 }
 
 // arg adds an argument and returns its place.
@@ -76,7 +77,8 @@ func (q *selecting) narrow(s rotation.Selection) {
 	}
 	if s.ByExposure() {
 		held := `FROM handouts h JOIN keys l ON l.meter = h.meter AND l.role = h.role AND l.version = h.version AND l.state IN ('active', 'sent')
-			JOIN devices d ON d.title = h.device WHERE h.meter = k.meter AND h.role = k.role`
+			JOIN devices d ON d.title = h.device WHERE h.meter = k.meter AND h.role = k.role
+			AND (h.last_day IS NULL OR h.last_day >= ` + q.arg(q.today.String()) + `)`
 		if s.Exposed {
 			held += ` AND ` + sqlUnentitled
 		}

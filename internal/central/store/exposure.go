@@ -5,6 +5,7 @@ import (
 	"strconv"
 	"time"
 
+	"github.com/meterseal/meterseal/dlms"
 	"github.com/meterseal/meterseal/internal/central/rotation"
 	"github.com/meterseal/meterseal/internal/role"
 )
@@ -34,19 +35,19 @@ const sqlUnentitled = sqlWhy + ` IN ('` + rotation.WhyRevoked + `', '` + rotatio
 
 // holdings are the live handings-out, one row a holder and version.
 func holdings(q rotation.ExposureQuery, now time.Time) (from string, args []any) {
-	args = []any{micros(now)}
-	where := `h.at IS NOT NULL`
+	args = []any{micros(now), dlms.DayOf(now.In(role.MetersZone())).String()}
+	where := `(h.last_day IS NULL OR h.last_day >= ?2)`
 	switch holder := q.Holder(); {
 	case !q.Meter.IsZero():
-		where, args = `h.meter = ?2`, append(args, q.Meter[:])
+		where, args = where+` AND h.meter = ?3`, append(args, q.Meter[:])
 	case !holder.IsZero():
-		where, args = `h.device = ?2`, append(args, holder[:])
+		where, args = where+` AND h.device = ?3`, append(args, holder[:])
 	}
 	if q.Unentitled {
 		where += ` AND ` + sqlUnentitled
 	}
 	return `(SELECT h.meter AS meter, h.role AS role, h.version AS version, l.state AS state, h.device AS holder, d.kind AS kind,
-		min(h.at) AS since, ` + sqlWhy + ` AS why ` + liveHandouts + ` WHERE ` + where + `
+		min(h.at) AS since, ` + sqlWhy + ` AS why, CASE WHEN count(*) = count(h.last_day) THEN max(h.last_day) ELSE '' END AS last_day ` + liveHandouts + ` WHERE ` + where + `
 		GROUP BY h.meter, h.role, h.version, l.state, h.device, d.kind, d.state, m.concentrator) x`, args
 }
 
@@ -62,7 +63,7 @@ func (s *Store) Exposure(ctx context.Context, q rotation.ExposureQuery, now time
 		if err != nil {
 			return err
 		}
-		e.Holdings, err = list(ctx, s, scanHolding, `SELECT meter, role, version, state, holder, kind, since, why FROM `+from+
+		e.Holdings, err = list(ctx, s, scanHolding, `SELECT meter, role, version, state, holder, kind, since, why, last_day FROM `+from+
 			` ORDER BY since DESC, meter, role, version, holder LIMIT ?`+strconv.Itoa(len(args)+1), append(args, q.Limit)...)
 		return err
 	})
@@ -89,7 +90,10 @@ func scanTotal(r scanner) (t rotation.ExposureTotal, err error) {
 
 func scanHolding(r scanner) (h rotation.Holding, err error) {
 	var since int64
-	err = r.Scan(titleOf(&h.Meter), &h.Role, &h.Version, &h.State, titleOf(&h.Holder), &h.Kind, &since, &h.Why)
+	var last string
+	if err = r.Scan(titleOf(&h.Meter), &h.Role, &h.Version, &h.State, titleOf(&h.Holder), &h.Kind, &since, &h.Why, &last); err != nil {
+		return h, err
+	}
 	h.Since = fromMicros(since)
-	return h, err
+	return h, h.LastDay.UnmarshalText([]byte(last))
 }

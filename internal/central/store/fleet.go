@@ -100,14 +100,22 @@ func (s *Store) SetGrantState(ctx context.Context, id, state string, at time.Tim
 	return n > 0, err
 }
 
+// GivenAway returns the meters of a grant whose terminal may have CC_LOCALE itself under it, and not only what was derived
+// from it until a day.
+func (s *Store) GivenAway(ctx context.Context, grant string) ([]dlms.SystemTitle, error) {
+	return list(ctx, s, scanTitle, `SELECT gm.meter FROM grant_meters gm WHERE gm.grant_id = ?1 AND
+		(EXISTS (SELECT 1 FROM handouts h WHERE h.grant_id = gm.grant_id AND h.meter = gm.meter AND h.last_day IS NULL)
+		OR NOT EXISTS (SELECT 1 FROM handouts h WHERE h.grant_id = gm.grant_id AND h.meter = gm.meter)) ORDER BY gm.meter`, grant)
+}
+
 // Grants implements fleet.Store.
 func (s *Store) Grants(ctx context.Context, state string) ([]fleet.Grant, error) {
 	gs, err := list(ctx, s, func(r scanner) (g fleet.Grant, err error) {
-		var from, to int64
-		err = r.Scan(&g.ID, titleOf(&g.Terminal), &from, &to, &g.State)
-		g.NotBefore, g.NotAfter = fromMicros(from), fromMicros(to)
+		var from, to, ended int64
+		err = r.Scan(&g.ID, titleOf(&g.Terminal), &from, &to, &g.State, &ended)
+		g.NotBefore, g.NotAfter, g.EndedAt = fromMicros(from), fromMicros(to), fromMicros(ended)
 		return g, err
-	}, `SELECT id, terminal, not_before, not_after, state FROM grants WHERE state = ? ORDER BY created_at`, state)
+	}, `SELECT id, terminal, not_before, not_after, state, ended_at FROM grants WHERE state = ? ORDER BY created_at`, state)
 	for i := range gs {
 		if err != nil {
 			break

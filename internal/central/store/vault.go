@@ -139,14 +139,22 @@ func (s *Store) DeviceRow(ctx context.Context, title dlms.SystemTitle) (d vault.
 // AddHandouts implements vault.Store.
 func (s *Store) AddHandouts(ctx context.Context, hs []vault.Handout) error {
 	return s.insertEach(ctx, `INSERT INTO handouts
-		(device, meter, role, version, first_counter, last_counter, grant_id, at) VALUES (?, ?, ?, ?, ?, ?, ?, ?)`,
+		(device, meter, role, version, first_counter, last_counter, grant_id, at, last_day) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)`,
 		len(hs), func(i int) []any {
 			h := hs[i]
 			return []any{
 				h.Device[:], h.Ref.Meter[:], h.Ref.Role, h.Ref.Version,
-				h.FirstCounter, h.LastCounter, h.Grant, micros(h.At),
+				h.FirstCounter, h.LastCounter, h.Grant, micros(h.At), nullDay(h.LastDay),
 			}
 		})
+}
+
+// nullDay stores no day as NULL.
+func nullDay(d dlms.Day) any {
+	if d.IsZero() {
+		return nil
+	}
+	return d.String()
 }
 
 // AssignedMeters implements vault.Store.

@@ -49,6 +49,10 @@ type Hold interface {
 	// SealRow fills in a key sealed to a device: CC_LAN or CC_LOCALE under the device's own two keys. The head has all but
 	// blob and MAC.
 	SealRow(d DeviceRow, head enrol.SealedKey, row KeyRow) (enrol.SealedKey, error)
+	// SealDerived fills in a key derived from CC_LOCALE for a terminal until the head's last day (dlms/key, Derive), under
+	// the terminal's own two keys. The head has all but blob and MAC. A token computes the AES-CMAC itself; its result,
+	// which is no long-term key, may be in the memory of this process for a moment.
+	SealDerived(d DeviceRow, head enrol.SealedKey, row KeyRow) (enrol.SealedKey, error)
 	// SealGrant completes a grant, whose keys are sealed already, for its terminal.
 	SealGrant(d DeviceRow, g enrol.Grant) (enrol.Grant, error)
 

@@ -12,6 +12,7 @@ import (
 	"github.com/meterseal/meterseal/internal/central/vault"
 	"github.com/meterseal/meterseal/internal/enrol"
 	"github.com/meterseal/meterseal/internal/role"
+	"github.com/meterseal/meterseal/internal/shipment"
 )
 
 func TestGenerateGivesTheSamePendingVersionAgain(t *testing.T) {
@@ -242,6 +243,11 @@ func TestUseOpensWhatTheMeterSeals(t *testing.T) {
 func TestSealGrantIsForALiveGrantAndItsTerminal(t *testing.T) {
 	w := newWorld(t)
 	meters := w.imported(3)
+	published := made(t, 1, shipment.ProfileLinky, 9)
+	if r := w.ship("b2", published); !r.Clean() {
+		t.Fatal(r)
+	}
+	meters[2] = published[0]
 	term := w.enrolled(enrol.Terminal, tsp)
 	g, err := w.fleet.Grant(t.Context(), by, fleet.Grant{
 		Terminal: tsp, Meters: []dlms.SystemTitle{meters[0].Title, meters[2].Title}, NotBefore: w.now, NotAfter: w.now.Add(time.Hour),
@@ -260,8 +266,19 @@ func TestSealGrantIsForALiveGrantAndItsTerminal(t *testing.T) {
 			continue
 		}
 		w.ok(err)
-		if k, err := term.Open(s); err != nil || !k.Equal(m.Locale) {
-			t.Errorf("the terminal cannot open CC_LOCALE of %s: %v", m.Title, err)
+		if i == 2 { // as published
+			if k, err := term.Open(s); err != nil || !k.Equal(m.Locale) || !s.LastDay.IsZero() {
+				t.Errorf("the terminal cannot open CC_LOCALE of %s: %v", m.Title, err)
+			}
+			continue
+		}
+		if _, err := term.Open(s); err == nil || s.LastDay.String() != "2026-11-03" {
+			t.Errorf("a terminal got CC_LOCALE of a hardened meter, until %s", s.LastDay)
+		}
+		want, err := m.Locale.Derive(tsp, s.LastDay)
+		w.ok(err)
+		if k, err := term.OpenDerived(s); err != nil || !k.Equal(want) {
+			t.Errorf("the terminal cannot open what is derived for it: %v", err)
 		}
 	}
 

@@ -340,13 +340,19 @@ func (w *world) tamper(query string, args ...dlms.SystemTitle) (undo func()) {
 func TestLaw7SealToGivesADeviceWhatItIsEntitledToAndNothingElse(t *testing.T) {
 	w := newWorld(t)
 	meters := w.imported(3)
+	published := made(t, 1, shipment.ProfileLinky, 9)
+	if r := w.ship("b2", published); !r.Clean() {
+		t.Fatal(r)
+	}
+	hardened := meters[2]
+	meters = append(meters[:2], published[0], hardened)
 	id := w.enrolled(enrol.Concentrator, dc)
 	w.enrolled(enrol.Concentrator, dc2)
 	term := w.enrolled(enrol.Terminal, tsp)
 	w.ok(w.fleet.Assign(t.Context(), by, dc, []dlms.SystemTitle{meters[0].Title}))
 	w.ok(w.fleet.Assign(t.Context(), by, dc2, []dlms.SystemTitle{meters[1].Title}))
 	g, err := w.fleet.Grant(t.Context(), by, fleet.Grant{
-		Terminal: tsp, Meters: []dlms.SystemTitle{meters[2].Title}, NotBefore: w.now, NotAfter: w.now.Add(time.Hour),
+		Terminal: tsp, Meters: []dlms.SystemTitle{meters[2].Title, hardened.Title}, NotBefore: w.now, NotAfter: w.now.Add(time.Hour),
 	})
 	w.ok(err)
 

@@ -95,6 +95,34 @@ func headOf(d DeviceRow, head enrol.SealedKey, row KeyRow) error {
 	return nil
 }
 
+// SealDerived implements Hold.
+func (r *Root) SealDerived(d DeviceRow, head enrol.SealedKey, row KeyRow) (enrol.SealedKey, error) {
+	if err := derivedHeadOf(d, head, row); err != nil {
+		return enrol.SealedKey{}, err
+	}
+	kek, mac, err := r.openDevice(d)
+	if err != nil {
+		return enrol.SealedKey{}, err
+	}
+	k, err := r.openUnicast(row)
+	if err != nil {
+		return enrol.SealedKey{}, err
+	}
+	derived, err := k.Derive(d.Title, head.LastDay)
+	if err != nil {
+		return enrol.SealedKey{}, err
+	}
+	return enrol.SealDerived(head, kek, mac, derived)
+}
+
+// derivedHeadOf refuses what no key is derived for: another role, another device than a terminal, no last day.
+func derivedHeadOf(d DeviceRow, head enrol.SealedKey, row KeyRow) error {
+	if row.Ref.Role != role.CCLOCALE || d.Kind != kindTerminal || head.LastDay.IsZero() {
+		return fmt.Errorf("%w: derive a key from %s for %s %s until %s", ErrRole, row.Ref, d.Kind, d.Title, head.LastDay)
+	}
+	return headOf(d, head, row)
+}
+
 // SealGrant implements Hold.
 func (r *Root) SealGrant(d DeviceRow, g enrol.Grant) (enrol.Grant, error) {
 	if g.Terminal != d.Title {

@@ -28,14 +28,21 @@ var ErrGrant = errors.New("vault: no live grant")
 
 // SealTo implements Vault.
 func (v *Software) SealTo(ctx context.Context, by audit.Actor, device dlms.SystemTitle, keys []role.KeyRef) ([]Sealed, error) {
-	out, err := v.sealTo(ctx, by, device, keys, "")
+	out, err := v.sealTo(ctx, by, device, keys, lending{})
 	if err != nil {
 		return nil, fmt.Errorf("vault: seal to %s: %w", device, err)
 	}
 	return out, nil
 }
 
-func (v *Software) sealTo(ctx context.Context, by audit.Actor, device dlms.SystemTitle, keys []role.KeyRef, grant string) ([]Sealed, error) {
+// lending is the grant that keys are sealed under, none for a concentrator.
+type lending struct {
+	grant string
+	// last is the last day of keys that are derived instead of given away.
+	last dlms.Day
+}
+
+func (v *Software) sealTo(ctx context.Context, by audit.Actor, device dlms.SystemTitle, keys []role.KeyRef, l lending) ([]Sealed, error) {
 	d, err := v.device(ctx, device)
 	if err != nil {
 		return nil, err
@@ -43,13 +50,16 @@ func (v *Software) sealTo(ctx context.Context, by audit.Actor, device dlms.Syste
 	if err := v.keys.CheckDevice(d); err != nil {
 		return nil, err
 	}
-	what := deed{by: by, action: ActionSealed, device: device, grant: grant, why: "to a " + d.Kind}
+	what := deed{by: by, action: ActionSealed, device: device, grant: l.grant, why: "to a " + d.Kind}
 	ranges := make([]Handout, len(keys))
 	op, items, err := v.intend(ctx, what, keys, func(ctx context.Context, items []item, c *change) error {
 		if err := v.entitle(ctx, d, items); err != nil {
 			return err
 		}
-		return v.reserve(ctx, d, grant, items, ranges, c)
+		if err := v.lend(ctx, d, l, items, ranges); err != nil {
+			return err
+		}
+		return v.reserve(ctx, d, l.grant, items, ranges, c)
 	})
 	if err != nil {
 		return nil, err
@@ -59,16 +69,49 @@ func (v *Software) sealTo(ctx context.Context, by audit.Actor, device dlms.Syste
 		it := &items[i]
 		out[i] = Sealed{Ref: it.ref, State: it.row.State}
 		if it.err == nil {
-			out[i].Key, it.err = v.keys.SealRow(d, ranges[i].sealed(), it.row)
+			out[i].Key, it.err = v.seal(d, ranges[i], it.row)
 		}
 		out[i].Err = it.err
 	}
 	return out, v.results(ctx, what, op, items)
 }
 
+func (v *Software) seal(d DeviceRow, h Handout, row KeyRow) (enrol.SealedKey, error) {
+	if h.LastDay.IsZero() {
+		return v.keys.SealRow(d, h.sealed(), row)
+	}
+	return v.keys.SealDerived(d, h.sealed(), row)
+}
+
+// lend says which keys are derived for a terminal instead of given away: those of meters that derive them too. Without a
+// grant, and so without a last day, there is nothing to give.
+func (v *Software) lend(ctx context.Context, d DeviceRow, l lending, items []item, ranges []Handout) error {
+	if d.Kind != kindTerminal {
+		return nil
+	}
+	titles := make([]dlms.SystemTitle, len(items))
+	for i, it := range items {
+		titles[i] = it.ref.Meter
+	}
+	rows, err := v.store.MeterRows(ctx, titles)
+	if err != nil {
+		return err
+	}
+	for i := range items {
+		switch it := &items[i]; {
+		case rows[it.ref.Meter].Profile != profileHardened:
+		case l.last.IsZero() && it.err == nil:
+			it.err = fmt.Errorf("%w: %s without a grant that says until which day", ErrNotEntitled, it.ref)
+		default:
+			ranges[i].LastDay = l.last
+		}
+	}
+	return nil
+}
+
 func (h Handout) sealed() enrol.SealedKey {
 	return enrol.SealedKey{
-		Meter: h.Ref.Meter, Role: h.Ref.Role, Version: h.Ref.Version, Recipient: h.Device,
+		Meter: h.Ref.Meter, Role: h.Ref.Role, Version: h.Ref.Version, Recipient: h.Device, LastDay: h.LastDay,
 		FirstCounter: dlms.InvocationCounter(h.FirstCounter), LastCounter: dlms.InvocationCounter(h.LastCounter),
 	}
 }
@@ -165,6 +208,7 @@ func (v *Software) reserve(ctx context.Context, d DeviceRow, grant string, items
 		}
 		ranges[i] = Handout{
 			Device: d.Title, Ref: it.ref, FirstCounter: uint32(first), LastCounter: uint32(last), Grant: grant, At: v.time(),
+			LastDay: ranges[i].LastDay,
 		}
 		c.handouts = append(c.handouts, ranges[i])
 		c.counters = append(c.counters, CounterRow{Ref: it.ref, Title: d.Title, Ceiling: uint32(last)})
@@ -213,7 +257,7 @@ func (v *Software) sealGrant(ctx context.Context, by audit.Actor, grant string) 
 	if err != nil {
 		return enrol.Grant{}, err
 	}
-	sealed, err := v.sealTo(ctx, by, g.Terminal, refs, g.ID)
+	sealed, err := v.sealTo(ctx, by, g.Terminal, refs, lending{g.ID, role.LastDayOf(g.NotAfter)})
 	if err != nil {
 		return enrol.Grant{}, err
 	}

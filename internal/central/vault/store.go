@@ -71,6 +71,9 @@ const (
 	kindNode         = "is-node"
 
 	deviceEnrolled = "enrolled"
+
+	// profileHardened is the profile of meters that take no CC_LOCALE from a terminal, but what is derived from it.
+	profileHardened = "hardened"
 )
 
 // StateChange moves one version to a state.
@@ -105,7 +108,9 @@ type Handout struct {
 	FirstCounter uint32
 	LastCounter  uint32
 	Grant        string
-	At           time.Time
+	// LastDay is that of a key which was derived for the device; the zero value is the key itself.
+	LastDay dlms.Day
+	At      time.Time
 }
 
 // GrantRow is a grant as it is sealed.

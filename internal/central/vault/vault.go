@@ -41,9 +41,10 @@ type Vault interface {
 	// Wrap wraps pending or sent versions under their meters' CCC for key_transfer. It marks nothing.
 	Wrap(ctx context.Context, by audit.Actor, keys []role.KeyRef) ([]Wrapped, error)
 	// SealTo seals pending, sent or active versions to a device: CC_LAN of its own meters to a concentrator,
-	// CC_LOCALE of meters it has a live grant for to a terminal. Nothing else is ever sealed.
+	// CC_LOCALE of meters of the profile linky it has a live grant for to a terminal. Nothing else is ever sealed here.
 	SealTo(ctx context.Context, by audit.Actor, device dlms.SystemTitle, keys []role.KeyRef) ([]Sealed, error)
-	// SealGrant makes the document of a live grant for its terminal.
+	// SealGrant makes the document of a live grant for its terminal. Of meters of the profile hardened it holds what is
+	// derived from CC_LOCALE until the grant's last day.
 	SealGrant(ctx context.Context, by audit.Actor, grant string) (enrol.Grant, error)
 	// OpenFor gives handles to open associations with, as the central system under its own title: CC_IS and
 	// CC_LAN, any version that was ever sent. Outcomes are reported with Finish.

@@ -16,6 +16,51 @@ import (
 	"github.com/meterseal/meterseal/internal/role"
 )
 
+// derivedExposure: what was derived for a terminal is exposed until its day has passed, and what was given away until it
+// is changed.
+func (w *world) derivedExposure(terminal, meter dlms.SystemTitle) {
+	w.t.Helper()
+	w.update(func(ctx context.Context) error {
+		local := keyOf(role.CCLOCALE, meter, 2, vault.Active)
+		derived := func(minutes, days int, grant string) vault.Handout {
+			h := handout(terminal, local, minutes)
+			h.LastDay, h.Grant = dlms.DayOf(at.AddDate(0, 0, days)), grant
+			return h
+		}
+		err := w.SetKeyStates(ctx, []vault.StateChange{{Ref: role.KeyRef{Meter: meter, Role: role.CCLOCALE, Version: 1}, State: vault.Superseded, At: at}})
+		return errors.Join(err, w.AddKeys(ctx, []vault.KeyRow{local}),
+			w.AddHandouts(ctx, []vault.Handout{derived(30, 1, "g1"), derived(31, 4, ""), derived(32, 2, "")}))
+	})
+	for days, want := range map[int]int{0: 1, 4: 1, 5: 0} {
+		e, err := w.Exposure(w.t.Context(), rotation.ExposureQuery{Meter: meter, Terminal: terminal}, at.AddDate(0, 0, days))
+		w.must(err)
+		var got []rotation.Holding
+		for _, h := range e.Holdings {
+			if h.Holder == terminal {
+				got = append(got, h)
+			}
+		}
+		if len(got) != want || want > 0 && got[0].LastDay != dlms.DayOf(at.AddDate(0, 0, 4)) {
+			w.t.Errorf("after %d days: want %d, got %+v", days, want, got)
+		}
+	}
+	if away, err := w.GivenAway(w.t.Context(), "g1"); err != nil || len(away) != 0 {
+		w.t.Errorf("a grant of a derived key: given away %v, %v", away, err)
+	}
+	if away, err := w.GivenAway(w.t.Context(), "g2"); err != nil || len(away) != 3 {
+		w.t.Errorf("a grant of unknown handings-out: given away %v, %v", away, err)
+	}
+	whole := handout(terminal, keyOf(role.CCLOCALE, meter, 2, vault.Active), 40)
+	whole.Grant = "g1"
+	w.update(func(ctx context.Context) error { return w.AddHandouts(ctx, []vault.Handout{whole}) })
+	if e, err := w.Exposure(w.t.Context(), rotation.ExposureQuery{Terminal: terminal}, at); err != nil || e.Holdings[0].Meter != meter || !e.Holdings[0].LastDay.IsZero() {
+		w.t.Errorf("the key itself besides: got %+v, %v", e.Holdings, err)
+	}
+	if away, err := w.GivenAway(w.t.Context(), "g1"); err != nil || len(away) != 1 {
+		w.t.Errorf("a grant of the key itself: given away %v, %v", away, err)
+	}
+}
+
 func exposure(t *testing.T, w *world) {
 	meters, dc := w.enrol(4)
 	other, terminal := w.second(), deviceRow(title('T', 1))
@@ -62,6 +107,7 @@ func exposure(t *testing.T, w *world) {
 		len(e.Holdings) != 1 || e.Holdings[0].Why != rotation.WhyEnded {
 		t.Errorf("a grant whose time is over: got %+v, %v", e.Holdings, err)
 	}
+	w.derivedExposure(terminal.Title, meters[0])
 	w.update(func(ctx context.Context) error { _, err := w.SetDeviceState(ctx, dc, fleet.DeviceRevoked); return err })
 	if e, err := w.Exposure(t.Context(), rotation.ExposureQuery{Concentrator: dc, Unentitled: true}, at); err != nil || len(e.Holdings) != 4 ||
 		e.Holdings[0].Why != rotation.WhyRevoked || !e.Holdings[3].Since.Equal(at.Add(10*time.Minute)) {

@@ -196,7 +196,7 @@ func grants(t *testing.T, w *world) {
 	}
 	closed, err := w.Grants(t.Context(), fleet.GrantClosed)
 	w.must(err)
-	if len(closed) != 1 || len(closed[0].Meters) != 2 || !closed[0].NotAfter.Equal(g.NotAfter) {
+	if len(closed) != 1 || len(closed[0].Meters) != 2 || !closed[0].NotAfter.Equal(g.NotAfter) || !closed[0].EndedAt.Equal(at) || !closed[0].EndedEarly() {
 		t.Errorf("got %+v", closed)
 	}
 	if _, ok, err := w.GrantRow(t.Context(), "none"); ok || err != nil {
