@@ -141,11 +141,14 @@ func readAARE(r *wire.Reader) AARE {
 		expectTag(r, TagAARE)
 	}
 	_, body := r.Element()
-	came := readFields(&body, e.readField)
-	if body.Err() == nil && !(came.has(1) && came.has(2) && came.has(3)) {
+	f := fieldsOf(&body)
+	for f.next() {
+		e.readField(f.tag, &f.body)
+	}
+	if body.Err() == nil && !(f.came.has(1) && f.came.has(2) && f.came.has(3)) {
 		body.In("").Fail(errors.New("application context, result or diagnostic is missing"))
 	}
-	if e.Authentication && !came.has(9) {
+	if e.Authentication && !f.came.has(9) {
 		body.MarkLax()
 	}
 	r.Join(&body)

@@ -70,11 +70,14 @@ func readAARQ(r *wire.Reader) AARQ {
 		expectTag(r, TagAARQ)
 	}
 	_, body := r.Element()
-	came := readFields(&body, q.readField)
-	if body.Err() == nil && !came.has(1) {
+	f := fieldsOf(&body)
+	for f.next() {
+		q.readField(f.tag, &f.body)
+	}
+	if body.Err() == nil && !f.came.has(1) {
 		body.In("").Fail(errors.New("no application context name"))
 	}
-	if q.Authentication && !came.has(11) {
+	if q.Authentication && !f.came.has(11) {
 		body.MarkLax()
 	}
 	r.Join(&body)

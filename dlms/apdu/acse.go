@@ -87,28 +87,41 @@ const (
 	protocolVersion1Bit = 0x80 // version1 (0)
 )
 
-// readFields reads the fields of an association's APDU. They come in ascending order of their tag numbers, none
-// twice, so that no later field can overrule one that was checked. It returns which came.
-func readFields(r *wire.Reader, field func(tag byte, body *wire.Reader)) (came fieldSet) {
-	last := -1
-	var tag byte
-	var body wire.Reader // one for all fields: what is given to a function value lives on the heap
-	for r.Len() > 0 {
-		r.In("")
-		tag, body = r.Element()
-		if number := int(tag & 0x1F); r.Err() == nil && number <= last {
-			r.Fail(fmt.Errorf("%w: field %#02x is out of order or comes twice", ErrValue, tag))
-		} else {
-			last = number
-		}
-		if r.Err() != nil {
-			return came
-		}
-		came |= 1 << last
-		field(tag, &body)
-		r.Join(&body)
+// fields goes through the fields of an association's APDU. They come in ascending order of their tag numbers, none
+// twice, so that no later field can overrule one that was checked.
+type fields struct {
+	tag  byte
+	body wire.Reader // of the field under way
+	came fieldSet
+
+	of   *wire.Reader
+	last int
+	open bool // body is to be joined
+}
+
+func fieldsOf(r *wire.Reader) fields { return fields{of: r, last: -1} }
+
+// next steps to the next field, and reports whether there is one.
+func (f *fields) next() bool {
+	if f.open {
+		f.of.Join(&f.body)
+		f.open = false
 	}
-	return came
+	if f.of.Len() == 0 {
+		return false
+	}
+	f.of.In("")
+	f.tag, f.body = f.of.Element()
+	number := int(f.tag & 0x1F)
+	if f.of.Err() == nil && number <= f.last {
+		f.of.Fail(fmt.Errorf("%w: field %#02x is out of order or comes twice", ErrValue, f.tag))
+	}
+	if f.of.Err() != nil {
+		return false
+	}
+	f.last, f.open = number, true
+	f.came |= 1 << number
+	return true
 }
 
 // fieldSet has a bit for each tag number.

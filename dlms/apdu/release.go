@@ -69,16 +69,16 @@ func readRelease(r *wire.Reader, want Tag) Release {
 		expectTag(r, want)
 	}
 	_, body := r.Element()
-	readFields(&body, func(tag byte, field *wire.Reader) {
-		switch tag {
+	for f := fieldsOf(&body); f.next(); {
+		switch f.tag {
 		case 0x80:
-			v.HasReason, v.Reason = true, readReason(field)
+			v.HasReason, v.Reason = true, readReason(&f.body)
 		case tagUserInformation:
-			v.UserInformation = readUserInformation(field)
+			v.UserInformation = readUserInformation(&f.body)
 		default:
-			unknownField(tag, field)
+			unknownField(f.tag, &f.body)
 		}
-	})
+	}
 	r.Join(&body)
 	return v
 }

@@ -49,8 +49,11 @@ func (m *Machine) aarq() ([]byte, error) {
 		return nil, err
 	}
 	defer m.forgetSecret(q.AuthenticationValue)
-	return q.AppendBinary(nil)
+	return q.AppendBinary(make([]byte, 0, aarqRoom))
 }
+
+// aarqRoom is enough for an AARQ of the usual fields, in bytes.
+const aarqRoom = 160
 
 // forgetSecret overwrites a copy of the password. A challenge is no secret.
 func (m *Machine) forgetSecret(b []byte) {
@@ -113,23 +116,24 @@ func sessionCipher(global *security.Cipher, k key.Dedicated, wrap WrapAEAD) (*se
 // initiateRequest returns the InitiateRequest, ciphered under the long-term key where there is one. With a session
 // key in it, it is authenticated and encrypted whatever the policy (GB 9.2.3.3.7.4).
 func (m *Machine) initiateRequest(dedicated []byte) ([]byte, error) {
-	// The buffer has room for all of it, so that no copy of the key is left behind by growing.
+	// The room is enough for all of it, so that no copy of the key is left behind by growing, and it is sealed where it
+	// stands.
 	plain, err := apdu.InitiateRequest{
 		DedicatedKey: dedicated, ResponseAllowed: true, Version: apdu.DLMSVersion,
 		Conformance: m.cfg.Conformance, MaxPDU: m.cfg.MaxPDU,
-	}.AppendBinary(make([]byte, 0, 64))
+	}.AppendBinary(m.room())
 	if err != nil {
 		return nil, err
 	}
-	if !m.cfg.ciphered() {
-		return plain, nil
-	}
-	defer clear(plain)
 	ctl := m.cfg.control()
 	if dedicated != nil {
 		ctl = security.AuthenticatedEncrypted
 	}
-	return sealAs(nil, plain, m.initiateForm(), m.global, ctl, m.cfg.Title)
+	sealed, err := m.sealWith(plain, m.initiateForm(), ctl)
+	if err != nil {
+		clear(plain)
+	}
+	return sealed, err
 }
 
 // receiveAARE takes the answer to the AARQ. Everything in it but the user information is in clear and may be forged:
@@ -298,6 +302,9 @@ func (m *Machine) verifyGMAC(reply []byte) error {
 	}
 	if m.cfg.Strict && inner == outer {
 		return fmt.Errorf("%w: it used counter %d twice", ErrAuthentication, inner)
+	}
+	if inner < outer { // the floor is above it already
+		return nil
 	}
 	if err := security.CommitInner(m.global.floor, m.peer, inner); err != nil {
 		return fmt.Errorf("client: pass 4 of hls: %w", err)

@@ -16,7 +16,7 @@ import (
 type Association struct {
 	conn  link.Conn
 	timed link.Timed // conn, if it keeps the time itself
-	cfg   Config
+	cfg   *Config    // of the machine
 
 	mu      sync.Mutex
 	machine *Machine
@@ -34,7 +34,7 @@ func Open(ctx context.Context, conn link.Conn, cfg Config) (*Association, error)
 	if err := ctx.Err(); err != nil {
 		return nil, context.Cause(ctx)
 	}
-	a := &Association{conn: conn, cfg: m.cfg, machine: m}
+	a := &Association{conn: conn, cfg: &m.cfg, machine: m}
 	a.timed, _ = conn.(link.Timed)
 	q, err := m.Open()
 	if err != nil {

@@ -56,7 +56,9 @@ func (m *Machine) room() []byte {
 }
 
 // seal returns the APDU that was appended to room in the form f, in the same memory, spending one counter.
-func (m *Machine) seal(b []byte, f form) ([]byte, error) {
+func (m *Machine) seal(b []byte, f form) ([]byte, error) { return m.sealWith(b, f, m.cfg.control()) }
+
+func (m *Machine) sealWith(b []byte, f form, ctl security.Control) ([]byte, error) {
 	m.out = b
 	plain := b[security.Reserve:]
 	if !f.ciphered {
@@ -72,7 +74,7 @@ func (m *Machine) seal(b []byte, f form) ([]byte, error) {
 		return nil, err
 	}
 	m.out = slices.Grow(b, security.TagSize)
-	return ch.cipher.SealInPlace(m.out, security.Envelope{Tag: tag, Control: m.cfg.control(), Title: m.cfg.Title, Counter: ic})
+	return ch.cipher.SealInPlace(m.out, security.Envelope{Tag: tag, Control: ctl, Title: m.cfg.Title, Counter: ic})
 }
 
 // sealAs appends plain in the form f to dst, spending one counter.

@@ -15,7 +15,7 @@ const TagSize = 12
 // aead keeps the key schedule of a GCM inside a closure: printing a bare cipher.AEAD of the standard library
 // prints its round keys, the first of which is the key.
 type aead struct {
-	name  func() string // made when it is asked for: a check value costs an AES-CMAC
+	of    material // its name is made when it is asked for: a check value costs an AES-CMAC
 	inner func() cipher.AEAD
 }
 
@@ -24,14 +24,16 @@ func newAEAD(m material) (cipher.AEAD, error) {
 	if err != nil {
 		return nil, err
 	}
+	return m.aeadOf(block)
+}
+
+// aeadOf is the AEAD under the block cipher of m.
+func (m material) aeadOf(block cipher.Block) (cipher.AEAD, error) {
 	gcm, err := cipher.NewGCMWithTagSize(block, TagSize)
 	if err != nil {
 		return nil, fmt.Errorf("%s key: gcm: %w", m.role, err)
 	}
-	return &aead{
-		name:  func() string { return "aes-gcm with " + m.String() },
-		inner: func() cipher.AEAD { return gcm },
-	}, nil
+	return &aead{of: m, inner: func() cipher.AEAD { return gcm }}, nil
 }
 
 func (a *aead) NonceSize() int { return a.inner().NonceSize() }
@@ -53,7 +55,7 @@ func (a *aead) Bare(t bare.Token) cipher.AEAD {
 	return a.inner()
 }
 
-func (a *aead) String() string               { return a.name() }
-func (a *aead) Format(s fmt.State, _ rune)   { _, _ = io.WriteString(s, a.name()) }
-func (a *aead) LogValue() slog.Value         { return slog.StringValue(a.name()) }
+func (a *aead) String() string               { return "aes-gcm with " + a.of.String() }
+func (a *aead) Format(s fmt.State, _ rune)   { _, _ = io.WriteString(s, a.String()) }
+func (a *aead) LogValue() slog.Value         { return slog.StringValue(a.String()) }
 func (a *aead) MarshalText() ([]byte, error) { return nil, ErrRedacted }

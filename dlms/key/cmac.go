@@ -11,9 +11,10 @@ const BlockSize = 16
 
 // CMAC computes AES-CMAC (RFC 4493, NIST SP 800-38B) of msg. The block cipher must have 16-byte blocks.
 func CMAC(block cipher.Block, msg []byte) [BlockSize]byte {
-	var k1, mac [BlockSize]byte
+	var state struct{ k1, mac [BlockSize]byte } // one piece of memory: what is given to an interface lives on the heap
+	k1, mac := &state.k1, &state.mac
 	block.Encrypt(k1[:], k1[:])
-	double(&k1)
+	double(k1)
 
 	for len(msg) > BlockSize {
 		subtle.XORBytes(mac[:], mac[:], msg[:BlockSize])
@@ -21,14 +22,14 @@ func CMAC(block cipher.Block, msg []byte) [BlockSize]byte {
 		msg = msg[BlockSize:]
 	}
 	if len(msg) < BlockSize {
-		double(&k1)
+		double(k1)
 		mac[len(msg)] ^= 0x80
 	}
 	subtle.XORBytes(mac[:], mac[:], k1[:])
 	subtle.XORBytes(mac[:], mac[:], msg)
 	block.Encrypt(mac[:], mac[:])
 	clear(k1[:])
-	return mac
+	return *mac
 }
 
 // double multiplies by x in GF(2^128) (RFC 4493 2.3) without a branch on the secret.

@@ -66,15 +66,11 @@ func newMaterial(role string, b []byte) (material, error) {
 }
 
 func generateMaterial(role string, rand io.Reader) (material, error) {
-	var b [Size]byte
-	defer clear(b[:])
-	if _, err := io.ReadFull(rand, b[:]); err != nil {
+	var held [Size]byte
+	if _, err := io.ReadFull(rand, held[:]); err != nil {
 		return material{}, fmt.Errorf("%s key: read randomness: %w", role, err)
 	}
-	m, err := newMaterial(role, b[:])
-	if err != nil {
-		return material{}, err
-	}
+	m := material{role: role, reveal: func() []byte { return held[:] }}
 	if m.Weak() {
 		return material{}, fmt.Errorf("%s: %w", role, ErrWeak)
 	}

@@ -1,6 +1,7 @@
 package key
 
 import (
+	"crypto/cipher"
 	"encoding/hex"
 	"fmt"
 	"strings"
@@ -27,6 +28,9 @@ func (m material) CheckValue() CheckValue {
 
 // Fingerprint returns the key's fingerprint, zero for an unset key.
 func (m material) Fingerprint() Fingerprint { return m.mac(fingerprintText) }
+
+// fingerprintOf is Fingerprint with the block cipher of the key.
+func fingerprintOf(block cipher.Block) Fingerprint { return CMAC(block, []byte(fingerprintText)) }
 
 func (m material) mac(text string) [BlockSize]byte {
 	block, err := m.block()

@@ -115,6 +115,16 @@ func (k Dedicated) Equal(o Dedicated) bool { return k.equal(o.material) }
 // AEAD returns AES-128-GCM with the 12-byte tag of DLMS (GB 9.2.3.3.7) under the key.
 func (k Dedicated) AEAD() (cipher.AEAD, error) { return newAEAD(k.material) }
 
+// Named is AEAD and Fingerprint in one, which expands the key once.
+func (k Dedicated) Named() (cipher.AEAD, Fingerprint, error) {
+	block, err := k.block()
+	if err != nil {
+		return nil, Fingerprint{}, err
+	}
+	a, err := k.aeadOf(block)
+	return a, fingerprintOf(block), err
+}
+
 // Wrapping is the key-encryption key of a concentrator, a terminal or a store: it wraps keys at rest and in
 // delivery between parts of one's own system.
 type Wrapping struct {

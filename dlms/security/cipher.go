@@ -36,8 +36,10 @@ type Cipher struct {
 type state struct {
 	aead cipher.AEAD
 	iv   [IVSize]byte
-	head int    // len(SC || AK)
-	aad  []byte // SC || AK, and behind it the text that is authenticated and not encrypted
+	head int                                   // len(SC || AK)
+	aad  []byte                                // SC || AK, and behind it the text that is authenticated and not encrypted
+	room [1 + key.Size + MaxChallengeSize]byte // the first memory of aad
+	tag  [TagSize]byte                         // the last one of GMAC
 }
 
 // NewCipher makes a Cipher of an AEAD with 12-byte nonces and tags, and of the authentication key that enters the
@@ -56,7 +58,8 @@ func NewCipher(aead cipher.AEAD, ak key.Authentication) (*Cipher, error) {
 }
 
 func newCipher(aead cipher.AEAD, head []byte) *Cipher {
-	s := &state{aead: bare.Of(aead), head: len(head), aad: slices.Clone(head)}
+	s := &state{aead: bare.Of(aead), head: len(head)}
+	s.aad = append(s.room[:0], head...)
 	return &Cipher{state: func() *state { return s }}
 }
 
@@ -146,9 +149,7 @@ func (c *Cipher) OpenUnauthenticated(dst []byte, ctl Control, title dlms.SystemT
 func (c *Cipher) GMAC(title dlms.SystemTitle, ic dlms.InvocationCounter, text []byte) [TagSize]byte {
 	s := c.state()
 	s.setIV(title, ic)
-	var tag [TagSize]byte
-	copy(tag[:], s.aead.Seal(nil, s.iv[:], nil, s.header(Authenticated, nil, text)))
-	return tag
+	return [TagSize]byte(s.aead.Seal(s.tag[:0], s.iv[:], nil, s.header(Authenticated, nil, text)))
 }
 
 func (c *Cipher) verifyGMAC(title dlms.SystemTitle, ic dlms.InvocationCounter, text, tag []byte) error {

@@ -55,8 +55,9 @@ func BuildReply(c *Cipher, title dlms.SystemTitle, ic dlms.InvocationCounter, ch
 	if err := checkChallenge(challenge); err != nil {
 		return nil, err
 	}
+	out := append(make([]byte, 0, ReplySize), byte(Authenticated))
+	out = binary.BigEndian.AppendUint32(out, uint32(ic))
 	tag := c.GMAC(title, ic, challenge)
-	out := binary.BigEndian.AppendUint32([]byte{byte(Authenticated)}, uint32(ic))
 	return append(out, tag[:]...), nil
 }
 

@@ -165,10 +165,10 @@ func (c *call) finishAction(u *upload, p *apdu.ActionResponse) error {
 }
 
 // actionResponse writes the outcome of one method.
-func actionResponse(q apdu.ActionRequest, result dlms.ActionResult, value dlms.Data) ([]byte, error) {
+func (c *call) actionResponse(q apdu.ActionRequest, result dlms.ActionResult, value dlms.Data) ([]byte, error) {
 	o := apdu.ActionOutcome{Result: result}
 	if !value.IsNull() {
 		o.HasReturn, o.Return = true, apdu.GetResult{Data: value}
 	}
-	return apdu.ActionResponse{Kind: apdu.ActionResponseNormal, ID: q.ID, Outcome: o}.AppendBinary(nil)
+	return c.keep(apdu.ActionResponse{Kind: apdu.ActionResponseNormal, ID: q.ID, Outcome: o}.AppendBinary(c.answer[:0]))
 }

@@ -16,20 +16,20 @@ func counterException(expected dlms.InvocationCounter) []byte {
 		byte(expected>>24), byte(expected>>16), byte(expected>>8), byte(expected))
 }
 
-// accepted writes an AARE that accepts.
-func accepted(e apdu.AARE) []byte {
+// accepted returns dst with an AARE that accepts. It is silent where the AARE cannot be written; its fields are the
+// server's own.
+func (c *call) accepted(e apdu.AARE) []byte {
 	e.Result = apdu.AssociationAccepted
-	return aare(e)
+	b, err := e.AppendBinary(c.dst)
+	if err != nil {
+		return c.dst
+	}
+	return b
 }
 
-// rejected writes an AARE that does not.
+// rejected writes an AARE that does not accept, or nothing, as accepted.
 func rejected(ctx apdu.ApplicationContext, r apdu.AssociationResult, d apdu.Diagnostic, info []byte) []byte {
-	return aare(apdu.AARE{Context: ctx, Result: r, Diagnostic: d, UserInformation: info})
-}
-
-// aare is silent where the AARE cannot be written; its fields are the server's own.
-func aare(e apdu.AARE) []byte {
-	b, err := e.AppendBinary(nil)
+	b, err := apdu.AARE{Context: ctx, Result: r, Diagnostic: d, UserInformation: info}.AppendBinary(nil)
 	if err != nil {
 		return nil
 	}

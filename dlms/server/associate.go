@@ -43,23 +43,24 @@ func transient(why error) *rejection {
 	return r
 }
 
-// associate serves an AARQ (GB 9.4.2). Until the very end nothing of an association that is open changes.
+// associate serves an AARQ (GB 9.4.2) and returns dst with the answer. Until the very end nothing of an association
+// that is open changes.
 func (c *call) associate() []byte {
 	q, err := apdu.ParseAARQ(c.req.APDU)
 	if err != nil {
-		return rejected(c.context(), apdu.AssociationRejectedPermanent, apdu.DiagnosticNoReason, nil)
+		return c.say(rejected(c.context(), apdu.AssociationRejectedPermanent, apdu.DiagnosticNoReason, nil))
 	}
 	answer, r := c.accept(&q)
 	if r == nil {
 		return answer
 	}
 	if r.told && !c.fail("aarq", r.why) {
-		return nil
+		return c.dst
 	}
 	if r.answer != nil {
-		return r.answer
+		return c.say(r.answer)
 	}
-	return rejected(c.context(), r.result, r.diagnostic, r.info)
+	return c.say(rejected(c.context(), r.result, r.diagnostic, r.info))
 }
 
 func (c *call) accept(q *apdu.AARQ) ([]byte, *rejection) {
@@ -87,7 +88,7 @@ func (c *call) accept(q *apdu.AARQ) ([]byte, *rejection) {
 	if a.open {
 		c.server.device.Event(c.server.event(c.index, EventOpened, a, nil))
 	}
-	return accepted(c.response(a, info)), nil
+	return c.accepted(c.response(a, info)), nil
 }
 
 // context is the application context of the client: with ciphering or without.
@@ -168,7 +169,7 @@ func (c *call) pass2(q *apdu.AARQ, in *proposal) (*association, []byte, *rejecti
 		a.fromServer, err = security.NewChallenge(c.server.kind.options.Rand)
 	}
 	if err == nil && in.lt != nil {
-		plain, err = c.seal(nil, in.form, global(in.lt), plain)
+		plain, err = c.sealAnswer(in.form, global(in.lt), plain)
 	}
 	if err != nil {
 		return nil, nil, transient(err)
@@ -351,9 +352,9 @@ func (c *call) put(a *association) {
 }
 
 func (c *call) initiateResponse(a *association) ([]byte, error) {
-	return apdu.InitiateResponse{
+	return c.keep(apdu.InitiateResponse{
 		Version: apdu.DLMSVersion, Conformance: a.conformance, MaxPDU: c.client.MaxPDU, VAAName: apdu.VAANameLN,
-	}.AppendBinary(nil)
+	}.AppendBinary(c.answer[:0]))
 }
 
 // initiateError rejects a proposal with a confirmedServiceError, in clear: it says what the client asked for.

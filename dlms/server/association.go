@@ -141,11 +141,10 @@ func (c *call) newSession(b []byte, lt *security.LongTerm, peer dlms.SystemTitle
 	if k.Weak() {
 		return nil, fmt.Errorf("%w: dedicated key of equal bytes", ErrInitiate)
 	}
-	aead, err := k.AEAD()
+	aead, fp, err := k.Named()
 	if err != nil {
 		return nil, err
 	}
-	fp := k.Fingerprint()
 	ciph, err := lt.Cipher.Session(c.server.kind.options.wrap(aead, fp))
 	if err != nil {
 		return nil, err

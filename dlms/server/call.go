@@ -96,7 +96,7 @@ func (c *call) serve() []byte {
 	c.attach()
 	switch {
 	case tag == apdu.TagAARQ:
-		return c.say(c.associate())
+		return c.associate()
 	case c.slot.assoc != nil && !c.slot.assoc.at(c.req.Remote):
 		return c.say(stranger(tag))
 	case len(c.req.APDU) > int(c.client.MaxPDU)+slack(tag):

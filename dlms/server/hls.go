@@ -167,9 +167,9 @@ func (c *call) notAuthenticated(p protected, k keys, req apdu.ActionRequest, why
 // sealAction answers an ACTION in the form of its request; nil when it could not be sealed, which ends the
 // association.
 func (c *call) sealAction(p protected, k keys, req apdu.ActionRequest, result dlms.ActionResult, value dlms.Data) []byte {
-	plain, err := actionResponse(req, result, value)
+	plain, err := c.actionResponse(req, result, value)
 	if err == nil && c.client.ciphered() {
-		plain, err = c.seal(nil, p.form(), k, plain)
+		plain, err = c.sealAnswer(p.form(), k, plain)
 	}
 	if err != nil {
 		c.server.end(c.index, err)

@@ -219,6 +219,15 @@ func (c *call) seal(dst []byte, f form, k keys, plain []byte) ([]byte, error) {
 	return k.cipher.SealWith(dst, f.control, title, ic, extra, plain)
 }
 
+// sealAnswer is seal of an answer in the buffer of answers, behind it in the same buffer.
+func (c *call) sealAnswer(f form, k keys, plain []byte) ([]byte, error) {
+	b, err := c.keep(c.seal(plain, f, k, plain))
+	if err != nil {
+		return nil, err
+	}
+	return b[len(plain):], nil
+}
+
 // answer is the general-ciphering that answers another one: from the one it was for, to the one it came from.
 func (f form) answer(own dlms.SystemTitle, c apdu.Ciphered) apdu.GeneralCiphering {
 	return apdu.GeneralCiphering{

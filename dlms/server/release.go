@@ -56,7 +56,7 @@ func (c *call) closeWith(p protected) ([]byte, error) {
 	}
 	answer, err := c.initiateResponse(a)
 	if err == nil {
-		answer, err = c.seal(nil, p.form(), k, answer)
+		answer, err = c.sealAnswer(p.form(), k, answer)
 	}
 	c.server.end(c.index, nil)
 	if err != nil {
