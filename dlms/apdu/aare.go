@@ -141,10 +141,11 @@ func readAARE(r *wire.Reader) AARE {
 		expectTag(r, TagAARE)
 	}
 	_, body := r.Element()
-	f := fieldsOf(&body)
+	f := fieldsOf(body)
 	for f.next() {
 		e.readField(f.tag, &f.body)
 	}
+	body = f.of
 	if body.Err() == nil && !(f.came.has(1) && f.came.has(2) && f.came.has(3)) {
 		body.In("").Fail(errors.New("application context, result or diagnostic is missing"))
 	}

@@ -70,10 +70,11 @@ func readAARQ(r *wire.Reader) AARQ {
 		expectTag(r, TagAARQ)
 	}
 	_, body := r.Element()
-	f := fieldsOf(&body)
+	f := fieldsOf(body)
 	for f.next() {
 		q.readField(f.tag, &f.body)
 	}
+	body = f.of
 	if body.Err() == nil && !f.came.has(1) {
 		body.In("").Fail(errors.New("no application context name"))
 	}

@@ -94,12 +94,12 @@ type fields struct {
 	body wire.Reader // of the field under way
 	came fieldSet
 
-	of   *wire.Reader
+	of   wire.Reader // over all of them
 	last int
 	open bool // body is to be joined
 }
 
-func fieldsOf(r *wire.Reader) fields { return fields{of: r, last: -1} }
+func fieldsOf(r wire.Reader) fields { return fields{of: r, last: -1} }
 
 // next steps to the next field, and reports whether there is one.
 func (f *fields) next() bool {

@@ -69,7 +69,8 @@ func readRelease(r *wire.Reader, want Tag) Release {
 		expectTag(r, want)
 	}
 	_, body := r.Element()
-	for f := fieldsOf(&body); f.next(); {
+	f := fieldsOf(body)
+	for f.next() {
 		switch f.tag {
 		case 0x80:
 			v.HasReason, v.Reason = true, readReason(&f.body)
@@ -79,7 +80,7 @@ func readRelease(r *wire.Reader, want Tag) Release {
 			unknownField(f.tag, &f.body)
 		}
 	}
-	r.Join(&body)
+	r.Join(&f.of)
 	return v
 }
 

@@ -26,3 +26,18 @@ func TestAGetAllocatesNothingAtEitherEnd(t *testing.T) {
 		t.Errorf("%v allocations a get", n)
 	}
 }
+
+// An association over TCP, with both ends of it: two thirds of this is memory that nothing can be spared of, the sockets
+// of the standard library and the key schedules of the session.
+func TestAnAssociationAllocatesLittleAtBothEnds(t *testing.T) {
+	e := newBench(t)
+	open := func() {
+		conn := ok(e.dial(t.Context()))
+		ok(e.associate(t.Context(), conn))
+		_ = conn.Close()
+	}
+	open() // the server's buffers grow to their size
+	if n := testing.AllocsPerRun(200, open); n > 85 {
+		t.Errorf("%v allocations an association", n)
+	}
+}

@@ -215,3 +215,45 @@ func master(t *testing.T) key.Master {
 	}
 	return k
 }
+
+func TestEveryRoleIsDrawnFromItsSourceAndIsNoOther(t *testing.T) {
+	drawn := map[string]func(io.Reader) (key.Key, error){
+		"master":         func(r io.Reader) (key.Key, error) { return key.GenerateMaster(r) },
+		"unicast":        func(r io.Reader) (key.Key, error) { return key.GenerateUnicast(r) },
+		"authentication": func(r io.Reader) (key.Key, error) { return key.GenerateAuthentication(r) },
+		"dedicated":      func(r io.Reader) (key.Key, error) { return key.GenerateDedicated(r) },
+		"wrapping":       func(r io.Reader) (key.Key, error) { return key.GenerateWrapping(r) },
+		"mac":            func(r io.Reader) (key.Key, error) { return key.GenerateMAC(r) },
+	}
+	for role, generate := range drawn {
+		k, err := generate(bytes.NewReader(theKey))
+		if err != nil || !bytes.Equal(key.Reveal(k), theKey) || !strings.HasPrefix(k.String(), role+" key ") {
+			t.Errorf("%s: got %s, %v", role, k, err)
+		}
+		if k, err := generate(bytes.NewReader(make([]byte, key.Size))); !errors.Is(err, key.ErrWeak) || !k.IsZero() {
+			t.Errorf("%s of zeros: got %v", role, err)
+		}
+	}
+}
+
+func TestNamedIsTheAEADAndTheFingerprintOfTheKey(t *testing.T) {
+	k, err := key.NewDedicated(theKey)
+	if err != nil {
+		t.Fatal(err)
+	}
+	got, fp, err := k.Named()
+	if err != nil || fp != k.Fingerprint() {
+		t.Fatalf("got %s, %v", fp, err)
+	}
+	want, err := k.AEAD()
+	if err != nil {
+		t.Fatal(err)
+	}
+	iv, text := make([]byte, 12), []byte("a message")
+	if a, b := got.Seal(nil, iv, text, iv), want.Seal(nil, iv, text, iv); !bytes.Equal(a, b) {
+		t.Errorf("the two seal differently: % x and % x", a, b)
+	}
+	if a, fp, err := (key.Dedicated{}).Named(); !errors.Is(err, key.ErrNoKey) || a != nil || !fp.IsZero() {
+		t.Errorf("an unset key: got %s, %v", fp, err)
+	}
+}

@@ -114,7 +114,7 @@ func (c *Conn) Within(d time.Duration) bool {
 		return true
 	}
 	by := time.Now().Add(d)
-	if !c.reading.Bound(by) || !c.writing.Bound(by) {
+	if !stream.BoundBoth(&c.reading, &c.writing, by) {
 		return false
 	}
 	c.by = by

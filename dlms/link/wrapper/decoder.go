@@ -3,7 +3,7 @@ package wrapper
 import "io"
 
 // firstRead is the size of the buffer a decoder starts with; it grows only as bytes arrive.
-const firstRead = 512
+const firstRead = 256
 
 // Decoder finds frames in a stream, however it is cut or merged. After an error the place of the next frame is
 // unknown, so the decoder stays at that error.
@@ -21,6 +21,15 @@ func NewDecoder(maxAPDU int) *Decoder {
 		maxAPDU = MaxAPDU
 	}
 	return &Decoder{maxAPDU: maxAPDU}
+}
+
+// reset empties the decoder for another stream. Of its memory it keeps at most limit bytes.
+func (d *Decoder) reset(limit int) {
+	clear(d.buf)
+	if len(d.buf) > limit {
+		d.buf = nil
+	}
+	d.start, d.end, d.err = 0, 0, nil
 }
 
 // Feed adds bytes that have come. When the caller has taken all frames with Next, what is left is less than one

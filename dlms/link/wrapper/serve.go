@@ -60,10 +60,16 @@ func (o Options) withDefaults() Options {
 // When a connection ends, the handler's Disconnected is called for every client SAP seen on it.
 func Serve(ctx context.Context, ln net.Listener, h link.Handler, o Options) error {
 	o = o.withDefaults()
+	var spare sessions
+	defer spare.end()
 	s := stream.Server{
 		MaxConns: o.MaxConns,
 		Log:      o.Log,
-		Conn:     func(ctx context.Context, c net.Conn) error { return ServeConn(ctx, c, h, o) },
+		Conn: func(ctx context.Context, c net.Conn) error {
+			s := spare.take()
+			defer spare.give(s)
+			return s.serve(ctx, c, h, o)
+		},
 	}
 	if err := s.Run(ctx, ln); err != nil {
 		return fmt.Errorf("wrapper: serve: %w", err)
@@ -74,10 +80,13 @@ func Serve(ctx context.Context, ln net.Listener, h link.Handler, o Options) erro
 // ServeConn answers the client on c until it goes (nil), ctx ends (nil), it is silent or deaf for too long, or it
 // sends what is no frame. It owns c and closes it.
 func ServeConn(ctx context.Context, c net.Conn, h link.Handler, o Options) error {
-	s := session{conn: c, handler: h, options: o.withDefaults(), remote: c.RemoteAddr()}
-	s.decoder.maxAPDU = s.options.MaxAPDU
-	s.reading.OfReads(c)
-	s.writing.OfWrites(c)
+	var s session
+	defer s.end()
+	return s.serve(ctx, c, h, o.withDefaults())
+}
+
+func (s *session) serve(ctx context.Context, c net.Conn, h link.Handler, o Options) error {
+	s.begin(c, h, o)
 	defer s.close()
 	for {
 		f, err := s.next(ctx)
@@ -99,7 +108,7 @@ func ServeConn(ctx context.Context, c net.Conn, h link.Handler, o Options) error
 	}
 }
 
-// session is one connection being served.
+// session is one connection being served. It is used again for another one under the same context.
 type session struct {
 	conn    net.Conn
 	handler link.Handler
@@ -112,13 +121,29 @@ type session struct {
 	clients          []dlms.SAP // seen
 }
 
+func (s *session) begin(c net.Conn, h link.Handler, o Options) {
+	s.conn, s.handler, s.options, s.remote = c, h, o, c.RemoteAddr()
+	s.decoder.maxAPDU = o.MaxAPDU
+	s.reading.OfReads(c)
+	s.writing.OfWrites(c)
+	// One timer for both to begin with: what it ends too early is extended by its own time. A stream that takes no
+	// deadline says so in the first call.
+	stream.BoundBoth(&s.reading, &s.writing, time.Now().Add(min(o.IdleTimeout, o.WriteTimeout)))
+}
+
 func (s *session) close() {
-	s.reading.Close()
-	s.writing.Close()
+	s.reading.Rest()
+	s.writing.Rest()
 	_ = s.conn.Close() // whatever there is to report has been
 	for _, sap := range s.clients {
 		link.Disconnected(s.handler, sap)
 	}
+}
+
+// end gives up what a session keeps for another connection.
+func (s *session) end() {
+	s.reading.Close()
+	s.writing.Close()
 }
 
 // know keeps the SAPs seen on the connection. Most have one.

@@ -41,16 +41,28 @@ type (
 	writeDeadline interface{ SetWriteDeadline(time.Time) error }
 )
 
-// OfReads makes this the gate of the reads of c. It comes before everything else.
+// OfReads makes this the gate of the reads of c. It comes before everything else, or after Rest.
 func (g *Gate) OfReads(c io.Closer) {
-	g.stream = c
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.stream, g.armed = c, time.Time{}
 	g.reads, _ = c.(readDeadline)
 }
 
-// OfWrites makes this the gate of the writes of c. It comes before everything else.
+// OfWrites makes this the gate of the writes of c. It comes before everything else, or after Rest.
 func (g *Gate) OfWrites(c io.Closer) {
-	g.stream = c
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.stream, g.armed = c, time.Time{}
 	g.writes, _ = c.(writeDeadline)
+}
+
+// Rest lets go of a stream that is finished. The watch over the context goes on, for another stream under it.
+func (g *Gate) Rest() {
+	g.Leave()
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.stream, g.reads, g.writes = nil, nil, nil
 }
 
 // timed reports whether the stream has deadlines.
@@ -69,6 +81,28 @@ func (g *Gate) set(t time.Time) error {
 // Bound sets the deadline by, unless one that is no later is set. It reports false when the stream takes none.
 func (g *Gate) Bound(by time.Time) bool {
 	return g.timed() && (g.soon(by) || g.arm(by) == nil)
+}
+
+// BoundBoth is Bound for both gates of one stream. Where none of them has a deadline yet they get the same one, for
+// which the runtime keeps one timer in place of two.
+func BoundBoth(reads, writes *Gate, by time.Time) bool {
+	if reads.armed.IsZero() && writes.armed.IsZero() && armBoth(reads, writes, by) {
+		return true
+	}
+	return reads.Bound(by) && writes.Bound(by)
+}
+
+func armBoth(reads, writes *Gate, by time.Time) bool {
+	reads.mu.Lock()
+	defer reads.mu.Unlock()
+	writes.mu.Lock()
+	defer writes.mu.Unlock()
+	s, ok := reads.stream.(interface{ SetDeadline(time.Time) error })
+	if !ok || reads.cut.Load() || writes.cut.Load() || s.SetDeadline(by) != nil {
+		return false
+	}
+	reads.armed, writes.armed = by, by
+	return true
 }
 
 // soon reports whether a deadline is set that will do for by.
@@ -173,9 +207,10 @@ func (g *Gate) interrupt(watch uint64) {
 	if stuck {
 		g.cut.Store(false) // there is no deadline to undo
 	}
+	s := g.stream
 	g.mu.Unlock()
-	if stuck && g.under.Load() {
-		_ = g.stream.Close() // the call that is ended reports the error
+	if stuck && g.under.Load() && s != nil {
+		_ = s.Close() // the call that is ended reports the error
 	}
 }
 

@@ -205,3 +205,114 @@ func TestCloseForgetsTheContext(t *testing.T) {
 		t.Error("the deadline was set after Close")
 	}
 }
+
+// combined is a stream that counts how often both of its deadlines are set at once.
+type combined struct {
+	*counted
+	both int
+}
+
+func (c *combined) SetDeadline(t time.Time) error {
+	c.both++
+	return c.Conn.SetDeadline(t)
+}
+
+func gatesOf(c io.Closer) (reads, writes *Gate) {
+	reads, writes = new(Gate), new(Gate)
+	reads.OfReads(c)
+	writes.OfWrites(c)
+	return reads, writes
+}
+
+func TestBothDirectionsBeginWithOneDeadlineAndGoOnWithTheirOwn(t *testing.T) {
+	inner, other := pair(t)
+	c := &combined{counted: inner}
+	reads, writes := gatesOf(c)
+	defer reads.Close()
+	by := time.Now().Add(20 * time.Millisecond)
+	if !BoundBoth(reads, writes, by) || !BoundBoth(reads, writes, by.Add(time.Minute)) {
+		t.Fatal("not bound")
+	}
+	if c.both != 1 || inner.set != 0 {
+		t.Errorf("set together %d times, for reads %d times", c.both, inner.set)
+	}
+	if err := read(t.Context(), reads, c, by); !errors.Is(err, os.ErrDeadlineExceeded) {
+		t.Errorf("reads: %v", err)
+	}
+	if _, err := c.Write([]byte{1}); !errors.Is(err, os.ErrDeadlineExceeded) {
+		t.Errorf("writes: %v", err)
+	}
+	// What an old deadline ends is begun again with one of its own.
+	go feed(other, 1)
+	if err := read(t.Context(), reads, c, time.Now().Add(time.Minute)); err != nil || c.both != 1 || inner.set != 1 {
+		t.Errorf("got %v, set together %d times, for reads %d times", err, c.both, inner.set)
+	}
+}
+
+func TestABoundOfBothDoesNotUndoAContextThatHasEnded(t *testing.T) {
+	inner, _ := pair(t)
+	c := &combined{counted: inner}
+	reads, writes := gatesOf(c)
+	defer reads.Close()
+	ctx, cancel := context.WithCancel(t.Context())
+	if err := reads.Enter(ctx, time.Time{}); err != nil {
+		t.Fatal(err)
+	}
+	cancel()
+	for !reads.cut.Load() {
+		time.Sleep(time.Millisecond)
+	}
+	BoundBoth(reads, writes, time.Now().Add(time.Minute))
+	if _, err := c.Read(make([]byte, 1)); !errors.Is(err, os.ErrDeadlineExceeded) || c.both != 0 {
+		t.Errorf("got %v, set together %d times", err, c.both)
+	}
+}
+
+func TestAGateWatchesOneContextOverManyStreams(t *testing.T) {
+	ctx, cancel := context.WithCancel(t.Context())
+	g := new(Gate)
+	defer g.Close()
+	for range 3 {
+		c, other := pair(t)
+		g.OfReads(c)
+		go feed(other, 1)
+		if err := read(ctx, g, c, time.Now().Add(time.Minute)); err != nil {
+			t.Fatal(err)
+		}
+		if g.watch != 1 || c.set != 1 {
+			t.Errorf("watch %d, the deadline was set %d times", g.watch, c.set)
+		}
+		g.Rest()
+		if err := c.Close(); err != nil {
+			t.Error(err)
+		}
+	}
+	last, _ := pair(t)
+	g.OfReads(last)
+	time.AfterFunc(5*time.Millisecond, cancel)
+	if err := read(ctx, g, last, time.Time{}); !errors.Is(err, os.ErrDeadlineExceeded) {
+		t.Errorf("got %v", err)
+	}
+}
+
+func TestAContextThatEndsWhileAGateRestsEndsNothing(t *testing.T) {
+	r, w := io.Pipe()
+	c := bare{r, r}
+	g := gateOf(c)
+	defer g.Close()
+	ctx, cancel := context.WithCancel(t.Context())
+	go feed(w, 1)
+	if err := read(ctx, g, c, time.Time{}); err != nil {
+		t.Fatal(err)
+	}
+	g.Rest()
+	cancel()
+	time.Sleep(10 * time.Millisecond)
+	go feed(w, 1)
+	if _, err := c.Read(make([]byte, 1)); err != nil {
+		t.Errorf("the stream of before: %v", err)
+	}
+	if err := g.Enter(ctx, time.Time{}); !errors.Is(err, context.Canceled) {
+		t.Errorf("the next call: %v", err)
+	}
+}
