@@ -60,6 +60,7 @@ var importRules = []rule{
 	// The central system. The store implements what the others declare; the web reaches no key.
 	{from: "internal/central/audit", may: []string{"dlms", "dlms/key", "internal/clock", "internal/role"}},
 	{from: "internal/central/lease", may: []string{"dlms", "internal/defence"}},
+	{from: "internal/central/access", may: []string{"internal/central/audit"}},
 	{from: "internal/central/vault", may: []string{"dlms", "dlms/apdu", "dlms/key", "dlms/security", "internal/central/audit", "internal/clock", "internal/defence", "internal/role", "internal/enrol", "internal/shipment", "internal/transport"}},
 	{from: "internal/central/fleet", may: []string{"dlms", "dlms/key", "internal/central/audit", "internal/clock", "internal/role", "internal/enrol", "internal/shipment"}},
 	{from: "internal/central/backup", may: []string{"dlms", "internal/central/audit", "internal/central/fleet", "internal/central/store", "internal/central/vault", "internal/role"}},
@@ -67,8 +68,8 @@ var importRules = []rule{
 	{from: "internal/central/collect", may: []string{"dlms", "internal/central/collect/dayblock", "internal/central/audit", "internal/central/fleet", "internal/clock", "internal/role", "internal/bus"}},
 	{from: "internal/central/rotation", may: []string{"dlms", "dlms/apdu", "dlms/client", "dlms/key", "dlms/link", "dlms/security", "internal/central/vault", "internal/central/fleet", "internal/central/audit", "internal/central/lease", "internal/clock", "internal/defence", "internal/role", "internal/bus"}},
 	{from: "internal/central/relay", may: []string{"dlms", "dlms/apdu", "dlms/client", "dlms/key", "dlms/link", "dlms/security", "internal/central/vault", "internal/central/rotation", "internal/central/fleet", "internal/central/audit", "internal/central/lease", "internal/clock", "internal/role", "internal/bus"}},
-	{from: "internal/central/store/...", may: []string{"dlms", "internal/central/vault", "internal/central/fleet", "internal/central/collect", "internal/central/rotation", "internal/central/audit", "internal/central/lease", "internal/central/store/...", "internal/defence", "internal/role", "internal/keylog"}},
-	{from: "internal/central/api", may: []string{"dlms", "dlms/key", "internal/central/fleet", "internal/central/rotation", "internal/central/collect", "internal/central/audit", "internal/clock", "internal/role", "internal/bus", "internal/enrol", "internal/shipment", "internal/transport"}},
+	{from: "internal/central/store/...", may: []string{"dlms", "internal/central/access", "internal/central/vault", "internal/central/fleet", "internal/central/collect", "internal/central/rotation", "internal/central/audit", "internal/central/lease", "internal/central/store/...", "internal/defence", "internal/role", "internal/keylog"}},
+	{from: "internal/central/api", may: []string{"dlms", "dlms/key", "internal/central/access", "internal/central/fleet", "internal/central/rotation", "internal/central/collect", "internal/central/audit", "internal/clock", "internal/role", "internal/bus", "internal/enrol", "internal/shipment", "internal/transport"}},
 	{from: "internal/central/console", may: []string{"dlms", "dlms/key", "internal/central/fleet", "internal/central/rotation", "internal/central/collect", "internal/central/audit", "internal/clock", "internal/role"}},
 	{from: "internal/central", may: []string{"dlms/...", "internal/central/...", "internal/clock", "internal/defence", "internal/role", "internal/bus", "internal/enrol", "internal/keylog", "internal/shipment", "internal/transport", "internal/config"}},
 
