@@ -54,12 +54,12 @@ func (is *IS) Status(ctx context.Context) (s api.Status, err error) {
 
 // ImportShipment implements api.Backend.
 func (is *IS) ImportShipment(ctx context.Context, r io.Reader) (*shipment.Report, error) {
-	return is.vault.ImportShipment(ctx, actorOwner, r)
+	return is.vault.ImportShipment(ctx, who(ctx), r)
 }
 
 // Enrol implements api.Backend.
 func (is *IS) Enrol(ctx context.Context, e api.Enrolment) error {
-	if err := is.vault.EnrolDevice(ctx, actorOwner, e.File, e.Fingerprint); err != nil {
+	if err := is.vault.EnrolDevice(ctx, who(ctx), e.File, e.Fingerprint); err != nil {
 		return err
 	}
 	if e.File.Kind != enrol.Concentrator || is.server == nil {

@@ -19,7 +19,7 @@ func (is *IS) Backup(ctx context.Context, dir string) (api.Backup, error) {
 	if err != nil {
 		return api.Backup{}, err
 	}
-	return toldOf(dir, m), is.audit.Append(ctx, audit.Entry{Actor: actorOwner, Action: actionBackedUp, Phase: audit.Done})
+	return toldOf(dir, m), is.audit.Append(ctx, audit.Entry{Actor: who(ctx), Action: actionBackedUp, Phase: audit.Done})
 }
 
 // actionBackedUp is a backup, in the audit log. It is not in the backup itself.

@@ -44,7 +44,7 @@ func (is *IS) StartCampaign(ctx context.Context, q api.CampaignRequest) (p rotat
 			return err
 		}
 		return is.audit.Append(ctx, audit.Entry{
-			Actor: actorOwner, Action: actionCampaign, Phase: audit.Done, Outcome: c.Reason,
+			Actor: who(ctx), Action: actionCampaign, Phase: audit.Done, Outcome: c.Reason,
 			Detail: map[string]string{"campaign": strconv.FormatInt(c.ID, 10)},
 		})
 	})
@@ -117,7 +117,7 @@ func (is *IS) SteerCampaign(ctx context.Context, s api.CampaignSteering) (p rota
 			return err
 		}
 		return is.audit.Append(ctx, audit.Entry{
-			Actor: actorOwner, Action: actionSteered, Phase: audit.Done, Outcome: string(s.How),
+			Actor: who(ctx), Action: actionSteered, Phase: audit.Done, Outcome: string(s.How),
 			Detail: map[string]string{"campaign": strconv.FormatInt(s.ID, 10)},
 		})
 	})
@@ -182,7 +182,7 @@ func (is *IS) RevokeTerminal(ctx context.Context, q api.Revocation) (r api.Revok
 	}
 	err = is.store.Update(ctx, func(ctx context.Context) error {
 		r = api.Revoked{Terminal: q.Terminal}
-		if err := is.fleet.Revoke(ctx, actorOwner, q.Terminal, q.Why); err != nil {
+		if err := is.fleet.Revoke(ctx, who(ctx), q.Terminal, q.Why); err != nil {
 			return err
 		}
 		live, err := is.fleet.Grants(ctx, fleet.GrantLive)
@@ -193,7 +193,7 @@ func (is *IS) RevokeTerminal(ctx context.Context, q api.Revocation) (r api.Revok
 			if g.Terminal != q.Terminal {
 				continue
 			}
-			if err := is.fleet.End(ctx, actorOwner, g); err != nil {
+			if err := is.fleet.End(ctx, who(ctx), g); err != nil {
 				return err
 			}
 			r.Grants++

@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"path/filepath"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -16,6 +15,7 @@ import (
 
 	"github.com/meterseal/meterseal/dlms"
 	"github.com/meterseal/meterseal/internal/bus"
+	"github.com/meterseal/meterseal/internal/central/access"
 	"github.com/meterseal/meterseal/internal/central/api"
 	"github.com/meterseal/meterseal/internal/central/audit"
 	"github.com/meterseal/meterseal/internal/central/collect"
@@ -28,7 +28,8 @@ import (
 	"github.com/meterseal/meterseal/internal/enrol"
 )
 
-// Actors of the audit log. People are named by the API's authentication, which knows only the owner so far.
+// Actors of the audit log, beside people, who are named by their certificates. The owner is whoever works on the data directory
+// of a central system at rest.
 const (
 	actorOwner    audit.Actor = "person:owner"
 	actorRotation audit.Actor = "system:rotation"
@@ -48,6 +49,7 @@ type IS struct {
 	audit      *audit.Log
 	root       vault.Hold
 	vault      *vault.Software
+	gate       *access.Gate
 	fleet      *fleet.Fleet
 	collector  *collect.Collector
 	hand       *relay.Hand
@@ -68,6 +70,9 @@ type IS struct {
 }
 
 var _ api.Backend = (*IS)(nil)
+
+// who is on record for what is done: the caller, or the system itself.
+func who(ctx context.Context) audit.Actor { return access.ActorOr(ctx, actorIS) }
 
 // Open opens a central system that Init has made. Run serves it, Close gives everything up.
 func Open(ctx context.Context, cfg Config, deps Deps) (is *IS, err error) {
@@ -116,6 +121,7 @@ func (is *IS) openVault(ctx context.Context) error {
 	if err := is.vault.CheckTitle(is.own); err != nil {
 		return err
 	}
+	is.gate = access.NewGate(access.GateConfig{Store: is.store, Audit: is.audit, Now: is.deps.Now, Rand: is.deps.Rand, Quotas: is.cfg.Quotas})
 	is.fleet = fleet.New(fleet.Journalled(is.store, is.vault, is.deps.Now), is.audit, is.deps.Now, is.deps.Rand)
 	if err := is.fleet.RegisterNode(ctx, actorIS, is.own); err != nil {
 		return fmt.Errorf("system title of this node: %w", err)
@@ -247,7 +253,7 @@ func (is *IS) Run(ctx context.Context) error {
 	g.Go(func() error { return is.watchName(ctx) })
 	g.Go(func() error { return is.watchGrants(ctx) })
 	g.Go(func() error {
-		return api.Serve(ctx, filepath.Join(is.cfg.Data, api.SocketName), is, is.deps.Log)
+		return is.serveAPI(ctx)
 	})
 	is.deps.Log.Info("central system is up", "bus", is.URL(), "system_title", is.own.String())
 	return g.Wait()

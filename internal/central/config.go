@@ -12,11 +12,13 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"slices"
 	"time"
 
 	"github.com/meterseal/meterseal/dlms"
 	"github.com/meterseal/meterseal/dlms/key"
 	"github.com/meterseal/meterseal/internal/bus"
+	"github.com/meterseal/meterseal/internal/central/access"
 	"github.com/meterseal/meterseal/internal/central/store"
 	"github.com/meterseal/meterseal/internal/central/vault"
 	"github.com/meterseal/meterseal/internal/defence"
@@ -40,6 +42,10 @@ type Config struct {
 	SystemTitle string `yaml:"system_title"`
 	// Listen is where the bus listens for concentrators, "127.0.0.1:4222" by default; port 0 takes a free one.
 	Listen string `yaml:"listen"`
+	// APIListen is a TCP address where the API answers beside the socket in Data, as "0.0.0.0:4280"; nowhere when empty.
+	APIListen string `yaml:"api_listen"`
+	// Quotas are how much of a class of operations may be done without a second person: breaker, image, keys.
+	Quotas map[access.Class]access.Quota `yaml:"quotas"`
 	// Hosts are further names and addresses that concentrators reach the bus under, for its certificate.
 	Hosts []string `yaml:"hosts"`
 	// ClockOffset is added to the machine's clock, for a system that runs in another time.
@@ -102,6 +108,11 @@ func (c *Config) complete() (own dlms.SystemTitle, err error) {
 			return own, fmt.Errorf("central: config: store: %w", err)
 		}
 	}
+	for class, q := range c.Quotas {
+		if !slices.Contains(access.Classes(), class) || q.Limit < 1 || q.Window <= 0 || q.Refusals < 1 || q.Burst < 0 || q.Burst > 0 && q.BurstWindow <= 0 {
+			return own, fmt.Errorf("central: config: quotas: %s: want one of %v with a limit, a window and refusals above 0, and a burst_window where there is a burst", class, access.Classes())
+		}
+	}
 	if c.Listen == "" {
 		c.Listen = "127.0.0.1:4222"
 	}
@@ -151,6 +162,11 @@ func Init(_ context.Context, c Config, d Deps) (recipient string, err error) {
 	}
 	if _, err := os.Stat(c.CAFile()); errors.Is(err, fs.ErrNotExist) {
 		if err := bus.InitTLS(c.tlsDir(), d.Now(), d.Rand, c.Hosts...); err != nil {
+			return "", err
+		}
+	}
+	if !access.HasAuthority(c.tlsDir()) {
+		if err := access.InitAuthority(c.tlsDir(), access.AuthorityOptions{Passphrase: pass, Now: d.Now(), Rand: d.Rand}); err != nil {
 			return "", err
 		}
 	}

@@ -16,13 +16,13 @@ import (
 
 // Grant implements api.Backend.
 func (is *IS) Grant(ctx context.Context, q api.GrantRequest) (enrol.Grant, error) {
-	g, err := is.fleet.Grant(ctx, actorOwner, fleet.Grant{
+	g, err := is.fleet.Grant(ctx, who(ctx), fleet.Grant{
 		Terminal: q.Terminal, Meters: q.Meters, NotBefore: q.NotBefore, NotAfter: q.NotAfter,
 	})
 	if err != nil {
 		return enrol.Grant{}, err
 	}
-	return is.vault.SealGrant(ctx, actorOwner, g.ID)
+	return is.vault.SealGrant(ctx, who(ctx), g.ID)
 }
 
 // EndGrant implements api.Backend.
@@ -43,7 +43,7 @@ func grantReason(g fleet.Grant) string { return "grant " + g.ID + " ended" }
 
 // end ends a grant and asks for the keys. Between the two a crash is mended by settleGrants.
 func (is *IS) end(ctx context.Context, g fleet.Grant) (api.Asked, error) {
-	if err := is.fleet.End(ctx, actorOwner, g); err != nil {
+	if err := is.fleet.End(ctx, who(ctx), g); err != nil {
 		return api.Asked{}, err
 	}
 	return is.Rotate(ctx, api.Rotation{Meters: g.Meters, Roles: []role.Role{role.CCLOCALE}, Reason: grantReason(g), Once: true})
@@ -84,7 +84,7 @@ func (is *IS) settle(ctx context.Context, g fleet.Grant) error {
 	if len(must) < len(g.Meters) && role.LastDayOf(g.NotAfter).Compare(today) >= 0 {
 		return nil // the meters refuse it by themselves when its last day has passed
 	}
-	return is.fleet.Close(ctx, actorOwner, g)
+	return is.fleet.Close(ctx, who(ctx), g)
 }
 
 // settled asks for a new CC_LOCALE of meters, once, and reports whether each of them has proven one.

@@ -34,7 +34,7 @@ func (is *IS) Assign(ctx context.Context, a api.Assignment) error {
 // move puts meters under a concentrator, with all that must not come apart from it, in the caller's Update. A version of
 // CC_LAN that is on its way to the one before is given up: that one may hold it.
 func (is *IS) move(ctx context.Context, to dlms.SystemTitle, meters []dlms.SystemTitle) (moved []dlms.SystemTitle, err error) {
-	if moved, err = is.fleet.Move(ctx, actorOwner, to, meters); err != nil || len(moved) == 0 {
+	if moved, err = is.fleet.Move(ctx, who(ctx), to, meters); err != nil || len(moved) == 0 {
 		return nil, err
 	}
 	abandon, err := is.store.Changes().Move(ctx, to, moved)
@@ -47,7 +47,7 @@ func (is *IS) move(ctx context.Context, to dlms.SystemTitle, meters []dlms.Syste
 			}
 			batch = append(batch, k)
 		}
-		err = is.vault.MarkAbandoned(ctx, actorOwner, batch, "its meter was moved to another concentrator")
+		err = is.vault.MarkAbandoned(ctx, who(ctx), batch, "its meter was moved to another concentrator")
 		abandon = rest
 	}
 	return moved, err
@@ -69,7 +69,7 @@ func (is *IS) Evict(ctx context.Context, e api.Eviction) (a api.Evicted, err err
 	}
 	a = api.Evicted{Concentrator: e.Concentrator, Successor: e.Successor}
 	err = is.store.Update(ctx, func(ctx context.Context) error {
-		if err := is.fleet.Revoke(ctx, actorOwner, e.Concentrator, e.Why); err != nil {
+		if err := is.fleet.Revoke(ctx, who(ctx), e.Concentrator, e.Why); err != nil {
 			return err
 		}
 		meters, err := is.store.Readings().MetersOf(ctx, e.Concentrator)

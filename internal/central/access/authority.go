@@ -19,20 +19,21 @@ import (
 	"path/filepath"
 	"regexp"
 	"slices"
+	"strings"
 	"time"
 
 	"filippo.io/age"
 )
 
-// Dir is the directory, in a data directory, of the authority and of the certificates of people on this machine.
+// Dir is the directory, in a data directory, of the certificates of people on this machine.
 const Dir = "people"
 
-// Files of the authority in that directory. Only the key of the authority lets anybody in; it is sealed with the passphrase
-// of the vault's root, if that has one.
+// Files of the authority, beside the other certificates of the central system. Only the key of the authority lets anybody
+// in; it is sealed with the passphrase of the vault's root, if that has one.
 const (
-	caCert     = "ca.pem"
-	caKey      = "ca.key"
-	serverFile = "is.pem"
+	caCert     = "people-ca.pem"
+	caKey      = "people-ca.key"
+	serverFile = "people-is.pem"
 )
 
 // ServerName is the name that the central system's own certificate has, wherever it is reached.
@@ -66,7 +67,7 @@ var names = regexp.MustCompile(`^[a-z0-9][a-z0-9._-]{0,63}$`)
 
 // CheckName refuses what is no name of a person.
 func CheckName(name string) error {
-	if !names.MatchString(name) || slices.Contains([]string{"ca", "is"}, name) {
+	if !names.MatchString(name) || strings.HasSuffix(name, ".pem") {
 		return fmt.Errorf("%w; got %q", ErrName, name)
 	}
 	return nil

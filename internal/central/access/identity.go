@@ -91,6 +91,9 @@ func (i Issued) Identity(key *ecdsa.PrivateKey) (*Identity, error) {
 	return newIdentity(key, certs)
 }
 
+// PersonFile is where an identity is kept on the machine of the central system.
+func PersonFile(data, name string) string { return filepath.Join(data, Dir, name+".pem") }
+
 // Write writes the identity into a new file that its owner alone can read.
 func (i *Identity) Write(path string) error {
 	b, err := encodeIdentity(i.key, i.cert, i.ca)
@@ -98,6 +101,9 @@ func (i *Identity) Write(path string) error {
 		return err
 	}
 	defer clear(b)
+	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
+		return fmt.Errorf("%w: %w", ErrIdentity, err)
+	}
 	if err := create(path, b); err != nil {
 		return fmt.Errorf("%w: %w", ErrIdentity, err)
 	}
@@ -165,7 +171,7 @@ func FindIdentity(data, as, own string) (*Identity, error) {
 	case strings.Contains(as, "/") || strings.HasSuffix(as, ".pem"):
 		return LoadIdentity(as)
 	case as != "":
-		return LoadIdentity(filepath.Join(dir, as+".pem"))
+		return LoadIdentity(PersonFile(data, as))
 	}
 	here, err := identities(dir)
 	if err != nil {
@@ -173,9 +179,9 @@ func FindIdentity(data, as, own string) (*Identity, error) {
 	}
 	switch {
 	case slices.Contains(here, own):
-		return LoadIdentity(filepath.Join(dir, own+".pem"))
+		return LoadIdentity(PersonFile(data, own))
 	case len(here) == 1:
-		return LoadIdentity(filepath.Join(dir, here[0]+".pem"))
+		return LoadIdentity(PersonFile(data, here[0]))
 	case len(here) == 0:
 		return nil, fmt.Errorf("%w: none in %s: name one with --as, or make one: meterseal central init, meterseal central people add", ErrIdentity, dir)
 	}

@@ -68,6 +68,9 @@ type Rule struct {
 	AtRest bool
 }
 
+// Allows reports whether somebody with these roles may do it.
+func (r Rule) Allows(roles []Role) bool { return anyOf(roles, r.Roles) }
+
 // Seconds lists the roles of a second person.
 func (r Rule) Seconds() []Role {
 	if len(r.Approvers) > 0 {

@@ -1,5 +1,6 @@
-// Package api is how people and programs on the IS's own machine work it: HTTP and JSON over a Unix socket in the data
-// directory, which only its owner can open. It knows what can be asked, never a key.
+// Package api is how people and programs work the IS: HTTP and JSON under TLS 1.3, over a Unix socket in the data directory
+// and, where it is configured, over TCP. Everybody shows a certificate, and package access says what its owner may do. It
+// knows what can be asked, never a key.
 package api
 
 import (
@@ -76,6 +77,8 @@ type Backend interface {
 	Backup(ctx context.Context, dir string) (Backup, error)
 	// Missing lists the meters whose newest key may be missing, after the vault was opened without its key journal.
 	Missing(ctx context.Context) (Missing, error)
+
+	Access
 }
 
 // Missing says what a vault that was opened without its key journal may still not have.

@@ -3,6 +3,7 @@ package api
 import (
 	"bytes"
 	"context"
+	"crypto/x509"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -10,9 +11,11 @@ import (
 	"net"
 	"net/http"
 	"path/filepath"
+	"strings"
 
 	"github.com/meterseal/meterseal/dlms"
 	"github.com/meterseal/meterseal/internal/bus"
+	"github.com/meterseal/meterseal/internal/central/access"
 	"github.com/meterseal/meterseal/internal/central/collect"
 	"github.com/meterseal/meterseal/internal/central/rotation"
 	"github.com/meterseal/meterseal/internal/enrol"
@@ -22,18 +25,32 @@ import (
 // ErrNoIS is returned when nothing answers on the socket.
 var ErrNoIS = errors.New("no central system answers on this data directory: start one with 'meterseal central --config FILE'")
 
-// Client works a running IS over its socket; it is a [Backend] itself.
-type Client struct{ http http.Client }
+// Client works a running IS as one person; it is a [Backend] itself.
+type Client struct {
+	http http.Client
+	who  *access.Identity
+}
 
 var _ Backend = (*Client)(nil)
 
-// NewClient returns a client for the IS with this data directory.
-func NewClient(dataDir string) *Client {
-	path := filepath.Join(dataDir, SocketName)
-	return &Client{http.Client{Transport: &http.Transport{
+// Target is which IS is worked, and as whom.
+type Target struct {
+	// Data is the IS's data directory, with its socket; Address its TCP address, which goes first if it is not empty.
+	Data, Address string
+	As            *access.Identity
+}
+
+// NewClient returns a client.
+func NewClient(to Target) *Client {
+	network, address := "unix", filepath.Join(to.Data, SocketName)
+	if to.Address != "" {
+		network, address = "tcp", to.Address
+	}
+	return &Client{who: to.As, http: http.Client{Transport: &http.Transport{
+		TLSClientConfig: to.As.ClientTLS(),
 		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
 			var d net.Dialer
-			c, err := d.DialContext(ctx, "unix", path)
+			c, err := d.DialContext(ctx, network, address)
 			if err != nil {
 				return nil, fmt.Errorf("%w (%w)", ErrNoIS, err)
 			}
@@ -46,13 +63,13 @@ func NewClient(dataDir string) *Client {
 func (c *Client) Close() { c.http.CloseIdleConnections() }
 
 func (c *Client) do(ctx context.Context, method, path string, body io.Reader) (io.ReadCloser, error) {
-	req, err := http.NewRequestWithContext(ctx, method, "http://is"+path, body)
+	req, err := http.NewRequestWithContext(ctx, method, "https://"+access.ServerName+path, body)
 	if err != nil {
 		return nil, err
 	}
 	resp, err := c.http.Do(req)
 	if err != nil {
-		return nil, err
+		return nil, c.explained(err)
 	}
 	if resp.StatusCode == http.StatusOK {
 		return resp.Body, nil
@@ -62,7 +79,44 @@ func (c *Client) do(ctx context.Context, method, path string, body io.Reader) (i
 	if err != nil || f.Error == "" {
 		f.Error = resp.Status
 	}
-	return nil, errors.Join(errors.New(f.Error), resp.Body.Close())
+	return nil, errors.Join(failed(resp.StatusCode, f), resp.Body.Close())
+}
+
+// ErrRefused is returned where the IS does not let the caller do it.
+var ErrRefused = errors.New("refused")
+
+// failed makes an error of a failure again.
+func failed(status int, f failure) error {
+	switch {
+	case f.Pending != nil:
+		return f.Pending
+	case status == http.StatusUnauthorized, status == http.StatusForbidden:
+		return fmt.Errorf("%w: %s", ErrRefused, f.Error)
+	}
+	return errors.New(f.Error)
+}
+
+// explained says what a handshake that failed means.
+func (c *Client) explained(err error) error {
+	var op *net.OpError
+	if errors.As(err, &op) && op.Op == "remote error" {
+		for alert, meaning := range map[string]string{
+			"expired certificate":            "it has ended, or is not valid yet: have another one issued (meterseal central people add)",
+			"unknown certificate authority":  "another authority issued it, not this central system's: have one issued here (meterseal central people add)",
+			"bad certificate":                "it is no certificate of a person",
+			"certificate required":           "none was shown",
+			"protocol version not supported": "the central system speaks TLS 1.3 alone",
+		} {
+			if strings.Contains(op.Err.Error(), alert) {
+				return fmt.Errorf("%w: the certificate of %s: %s", ErrRefused, c.who.Name, meaning)
+			}
+		}
+	}
+	var unknown x509.UnknownAuthorityError
+	if errors.As(err, &unknown) {
+		return fmt.Errorf("%w: what answers is not the central system that issued the certificate of %s: check --data, --connect and --as", ErrRefused, c.who.Name)
+	}
+	return err
 }
 
 // ask posts q and decodes the answer.

@@ -2,10 +2,9 @@ package api
 
 import (
 	"context"
-	"encoding/json"
+	"crypto/tls"
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
 	"log/slog"
 	"net"
@@ -13,7 +12,7 @@ import (
 	"os"
 	"time"
 
-	"github.com/meterseal/meterseal/dlms"
+	"github.com/meterseal/meterseal/internal/central/access"
 )
 
 // SocketName is the name of the socket in the data directory.
@@ -25,19 +24,37 @@ const maxBody = 1 << 30
 // failure is how an error travels.
 type failure struct {
 	Error string `json:"error"`
+	// Pending is set where the operation wants a second person.
+	Pending *access.PendingError `json:"pending,omitempty"`
 }
 
-// Serve answers on the Unix socket at path until ctx ends. Who can open the socket can work the IS, so it is the
-// owner's alone.
-func Serve(ctx context.Context, path string, b Backend, log *slog.Logger) error {
-	l, err := listen(path)
+// ServeConfig says where and to whom the API answers.
+type ServeConfig struct {
+	// Socket is the path of a Unix socket, Listen a TCP address; either may be empty.
+	Socket, Listen string
+	// TLS asks every caller for a certificate: access.ServerTLS.
+	TLS *tls.Config
+	// Gate lets callers through.
+	Gate *access.Gate
+	Log  *slog.Logger
+	// Listening, if not nil, is told where Listen came to be.
+	Listening func(net.Addr)
+}
+
+// Serve answers until ctx ends. There is one way in: a certificate, over the socket too.
+func Serve(ctx context.Context, c ServeConfig, b Backend) error {
+	h, err := Handler(b, c.Gate)
 	if err != nil {
-		return fmt.Errorf("admin socket: %w", err)
+		return err
+	}
+	listeners, err := c.listen(ctx)
+	if err != nil {
+		return fmt.Errorf("api: %w", err)
 	}
 	srv := &http.Server{
-		Handler: Handler(b), ReadHeaderTimeout: 10 * time.Second,
+		Handler: h, ReadHeaderTimeout: 10 * time.Second, MaxHeaderBytes: 16 << 10,
 		BaseContext: func(net.Listener) context.Context { return ctx },
-		ErrorLog:    slog.NewLogLogger(log.Handler(), slog.LevelDebug),
+		ErrorLog:    slog.NewLogLogger(c.Log.Handler(), slog.LevelDebug),
 	}
 	stop := context.AfterFunc(ctx, func() {
 		end, cancel := context.WithTimeout(context.WithoutCancel(ctx), 2*time.Second)
@@ -47,18 +64,49 @@ func Serve(ctx context.Context, path string, b Backend, log *slog.Logger) error 
 		}
 	})
 	defer stop()
-	if err := srv.Serve(l); !errors.Is(err, http.ErrServerClosed) {
-		return fmt.Errorf("admin socket: %w", err)
+	ended := make(chan error, len(listeners))
+	for _, l := range listeners {
+		go func() { ended <- srv.Serve(tls.NewListener(l, c.TLS)) }()
 	}
-	return nil
+	var errs []error
+	for range listeners {
+		if err := <-ended; !errors.Is(err, http.ErrServerClosed) {
+			errs = append(errs, fmt.Errorf("api: %w", err), srv.Close())
+		}
+	}
+	return errors.Join(errs...)
+}
+
+func (c ServeConfig) listen(ctx context.Context) (out []net.Listener, err error) {
+	if c.Socket != "" {
+		l, err := listen(ctx, c.Socket)
+		if err != nil {
+			return nil, err
+		}
+		out = append(out, l)
+	}
+	if c.Listen != "" {
+		l, err := new(net.ListenConfig).Listen(ctx, "tcp", c.Listen)
+		if err != nil {
+			for _, open := range out {
+				err = errors.Join(err, open.Close())
+			}
+			return nil, err
+		}
+		if c.Listening != nil {
+			c.Listening(l.Addr())
+		}
+		out = append(out, l)
+	}
+	return out, nil
 }
 
 // listen makes the socket. The data directory is locked by this process, so a socket that is there is a dead one's.
-func listen(path string) (net.Listener, error) {
+func listen(ctx context.Context, path string) (net.Listener, error) {
 	if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return nil, err
 	}
-	l, err := net.Listen("unix", path)
+	l, err := new(net.ListenConfig).Listen(ctx, "unix", path)
 	if err != nil {
 		return nil, err
 	}
@@ -66,110 +114,4 @@ func listen(path string) (net.Listener, error) {
 		return nil, errors.Join(err, l.Close())
 	}
 	return l, nil
-}
-
-// Handler routes the API to a backend.
-func Handler(b Backend) http.Handler {
-	mux := http.NewServeMux()
-	mux.HandleFunc("POST /v1/shipments", func(w http.ResponseWriter, r *http.Request) {
-		report, err := b.ImportShipment(r.Context(), http.MaxBytesReader(w, r.Body, maxBody))
-		answer(w, map[string]any{"report": report, "error": text(err)}, nil)
-	})
-	mux.HandleFunc("GET /v1/audit", func(w http.ResponseWriter, r *http.Request) {
-		if err := b.ExportAudit(r.Context(), w); err != nil {
-			panic(http.ErrAbortHandler) // the reader sees a cut answer, not a short one
-		}
-	})
-	route(mux, "GET /v1/status", func(ctx context.Context, _ none) (Status, error) { return b.Status(ctx) })
-	route(mux, "POST /v1/devices", func(ctx context.Context, e Enrolment) (none, error) { return none{}, b.Enrol(ctx, e) })
-	route(mux, "POST /v1/assign", func(ctx context.Context, a Assignment) (none, error) { return none{}, b.Assign(ctx, a) })
-	route(mux, "POST /v1/evict", b.Evict)
-	route(mux, "POST /v1/provision", titled(b.Provision))
-	route(mux, "POST /v1/associate", titled(b.Associate))
-	route(mux, "POST /v1/collect", func(ctx context.Context, q dayOf) (Collected, error) { return b.Collect(ctx, q.Day) })
-	route(mux, "POST /v1/readings", func(ctx context.Context, q dayOf) (any, error) { return b.Readings(ctx, q.Title, q.Day) })
-	route(mux, "POST /v1/rotate", b.Rotate)
-	route(mux, "POST /v1/campaigns", b.StartCampaign)
-	route(mux, "GET /v1/campaigns", func(ctx context.Context, _ none) (any, error) { return b.Campaigns(ctx) })
-	route(mux, "POST /v1/campaigns/show", func(ctx context.Context, q numbered) (any, error) { return b.Campaign(ctx, q.ID) })
-	route(mux, "POST /v1/campaigns/steer", b.SteerCampaign)
-	route(mux, "POST /v1/exposure", b.Exposure)
-	route(mux, "POST /v1/terminals/revoke", b.RevokeTerminal)
-	route(mux, "POST /v1/changes", func(ctx context.Context, q named) (any, error) { return b.Changes(ctx, q.Name) })
-	route(mux, "POST /v1/breaker", func(ctx context.Context, q Breaker) (none, error) { return none{}, b.Breaker(ctx, q) })
-	route(mux, "POST /v1/breaker/status", titled(b.BreakerStatus))
-	route(mux, "POST /v1/clock", func(ctx context.Context, q title) (none, error) { return none{}, b.SetClock(ctx, q.Title) })
-	route(mux, "POST /v1/clock/broadcast", titled(b.BroadcastClock))
-	route(mux, "GET /v1/sightings", func(ctx context.Context, _ none) (any, error) { return b.Sightings(ctx) })
-	route(mux, "POST /v1/grants", b.Grant)
-	route(mux, "POST /v1/grants/end", func(ctx context.Context, q named) (Asked, error) { return b.EndGrant(ctx, q.Name) })
-	route(mux, "POST /v1/rollcall", func(ctx context.Context, _ none) (RollCall, error) { return b.RollCall(ctx) })
-	route(mux, "POST /v1/keys", titled(b.Keys))
-	route(mux, "GET /v1/vault/missing", func(ctx context.Context, _ none) (Missing, error) { return b.Missing(ctx) })
-	route(mux, "POST /v1/backup", func(ctx context.Context, q named) (Backup, error) { return b.Backup(ctx, q.Name) })
-	return mux
-}
-
-// none is an empty request or answer, title, named, numbered and dayOf are the small ones.
-type (
-	none  struct{}
-	title struct {
-		Title dlms.SystemTitle `json:"title"`
-	}
-	named struct {
-		Name string `json:"name"`
-	}
-	numbered struct {
-		ID int64 `json:"id"`
-	}
-	dayOf struct {
-		Title dlms.SystemTitle `json:"title,omitzero"`
-		Day   string           `json:"day"`
-	}
-)
-
-func titled[A any](f func(context.Context, dlms.SystemTitle) (A, error)) func(context.Context, title) (A, error) {
-	return func(ctx context.Context, q title) (A, error) { return f(ctx, q.Title) }
-}
-
-// route decodes strictly, calls and answers.
-func route[Q, A any](mux *http.ServeMux, pattern string, f func(context.Context, Q) (A, error)) {
-	mux.HandleFunc(pattern, func(w http.ResponseWriter, r *http.Request) {
-		var q Q
-		if r.Method == http.MethodPost {
-			d := json.NewDecoder(http.MaxBytesReader(w, r.Body, maxBody))
-			d.DisallowUnknownFields()
-			if err := d.Decode(&q); err != nil && !errors.Is(err, io.EOF) {
-				answer(w, failure{"request: " + err.Error()}, errBad)
-				return
-			}
-		}
-		a, err := f(r.Context(), q)
-		if err != nil {
-			answer(w, failure{err.Error()}, err)
-			return
-		}
-		answer(w, a, nil)
-	})
-}
-
-var errBad = errors.New("bad request")
-
-func answer(w http.ResponseWriter, v any, err error) {
-	w.Header().Set("Content-Type", "application/json")
-	switch {
-	case errors.Is(err, errBad):
-		w.WriteHeader(http.StatusBadRequest)
-	case err != nil:
-		w.WriteHeader(http.StatusConflict)
-	}
-	// A client that has gone away is no matter of ours.
-	_ = json.NewEncoder(w).Encode(v)
-}
-
-func text(err error) string {
-	if err == nil {
-		return ""
-	}
-	return err.Error()
 }
