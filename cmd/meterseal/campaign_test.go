@@ -32,7 +32,7 @@ func TestCampaignsExposureMovesAndEvictionAreWorkedByCommands(t *testing.T) {
 	s.ok("campaign show 3 --data is").stdout("^keys +1 done, 0 under way").stdout("^roles +CC_LAN$")
 	s.ok("campaign show 3 --watch --json --data is").stdout(`"done":1`)
 	s.exits(exitFailed, "campaign show 9 --data is").silent().stderr("no such campaign")
-	s.exits(exitFailed, "campaign abort 3 --data is").silent().stderr("it is done")
+	s.exits(exitFailed, "campaign abort 3 --data is").silent().stderr("wants a second person: approval [a-z2-7]{8}, valid until")
 
 	s.ok("exposure --concentrator " + operatorDC + " --data is").stdout("^2 +CC_LAN +held by its concentrator").stdout("^" + meter + " +CC_LAN +v3 +active +" + operatorDC)
 	s.ok("exposure --unentitled --json --data is").stdout(`"holdings":\[\]`)

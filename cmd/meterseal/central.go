@@ -7,13 +7,16 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"os/user"
 	"path/filepath"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
 
 	"github.com/meterseal/meterseal/dlms"
 	"github.com/meterseal/meterseal/internal/central"
+	"github.com/meterseal/meterseal/internal/central/access"
 	"github.com/meterseal/meterseal/internal/central/api"
 	"github.com/meterseal/meterseal/internal/config"
 )
@@ -21,6 +24,8 @@ import (
 // operator is what the commands that work a running central system share.
 type operator struct {
 	config, data, store string
+	as, connect         string
+	apiListen           string
 	json                bool
 }
 
@@ -31,14 +36,15 @@ func centralCommand() *cobra.Command {
 		Short: "Run the central system (IS), or work a running one",
 		Long: `Without a command it runs the central system of --config until it is stopped (Ctrl-C, SIGTERM).
 
-The commands below it work a running one over the socket in its data directory, which only its owner can open. They
-find it by --data, or by --config. Long jobs go on in the central system when a command is stopped.
+The commands below it work a running one over the socket in its data directory, which they find by --data or --config, or over
+--connect. Everybody shows a certificate, --as, and does what its roles allow: see 'meterseal central people'. Long jobs go
+on in the central system when a command is stopped.
 
 The rows are in SQLite in the data directory, or in a PostgreSQL database that several nodes share: --store, or store in
 the configuration file. Its password is in the file that PGPASSFILE names (~/.pgpass) or in PGPASSWORD, never in the URL.
 
-Fields of the configuration file: data, store, lease_ttl, journal, passphrase_file, system_title, listen, hosts, clock_offset,
-utc_offset, retry_min, retry_max. Paths are meant from the directory of the file.`,
+Fields of the configuration file: data, store, lease_ttl, journal, passphrase_file, system_title, listen, hosts, api_listen,
+quotas, clock_offset, utc_offset, retry_min, retry_max. Paths are meant from the directory of the file.`,
 		Example: `  meterseal central init --config central.yaml
   meterseal central --config central.yaml
   meterseal central --config central.yaml --store postgres://meterseal@db.example:5432/meterseal
@@ -47,6 +53,7 @@ utc_offset, retry_min, retry_max. Paths are meant from the directory of the file
 		Args: exactly(0),
 		RunE: func(c *cobra.Command, _ []string) error { return o.run(c) },
 	}
+	c.Flags().StringVar(&o.apiListen, "api-listen", "", "TCP address where the API answers, beside the socket (default: api_listen of --config)")
 	c.Flags().StringVar(&o.store, "store", "", "PostgreSQL database, postgres://user@host:port/database (default: store of --config, or SQLite)")
 	o.flags(c.PersistentFlags())
 	c.AddCommand(o.initCommand(),
@@ -54,7 +61,7 @@ utc_offset, retry_min, retry_max. Paths are meant from the directory of the file
 		o.collectCommand(), o.readingsCommand(), o.sightingsCommand(), o.breakerCommand(), o.clockCommand(),
 		o.broadcastCommand(), o.rollCallCommand(),
 		o.rotateCommand(), o.changesCommand(), o.keysCommand(), o.grantCommand(), o.grantEndCommand(),
-		o.statusCommand(), o.auditExportCommand())
+		o.statusCommand(), o.auditExportCommand(), o.peopleCommand())
 	return c
 }
 
@@ -64,6 +71,8 @@ func (o *operator) flags(s interface {
 	BoolVar(p *bool, name string, value bool, usage string)
 },
 ) {
+	s.StringVar(&o.as, "as", "", "as whom: a name, of a certificate in the data directory's people, or a file (default: METERSEAL_AS, or your name on this machine)")
+	s.StringVar(&o.connect, "connect", "", "HOST:PORT of the API of a central system elsewhere; --as is then a file")
 	s.StringVar(&o.config, "config", "", "configuration file of the central system")
 	s.StringVar(&o.data, "data", "", "data directory of a running central system (default: that of --config)")
 	s.BoolVar(&o.json, "json", false, "print JSON")
@@ -83,6 +92,9 @@ func (o *operator) load(c *cobra.Command) (cfg central.Config, err error) {
 	if o.store != "" {
 		cfg.Store = o.store
 	}
+	if o.apiListen != "" {
+		cfg.APIListen = o.apiListen
+	}
 	return cfg, nil
 }
 
@@ -92,15 +104,20 @@ func clockWith(offset time.Duration) func() time.Time {
 }
 
 func (o *operator) initCommand() *cobra.Command {
-	return &cobra.Command{
+	var who string
+	c := &cobra.Command{
 		Use:   "init",
 		Short: "Make the vault's root and the certificates, once",
 		Long: `Makes the root of the vault and the certificates of the bus in the data directory of --config; what is there is left
 as it is. The vault is made by the smallest ceremony, with its transcript; for one that people agree on beforehand see
 'meterseal vault init'. It prints the vault's recipient, to which makers encrypt shipments and devices their enrolment, and the
-certificate that concentrators know the central system by.`,
-		Example: "  meterseal central init --config central.yaml",
-		Args:    exactly(0),
+certificate that concentrators know the central system by.
+
+The first person is let in: --person, by default you, as operator, field manager and auditor. What takes two people, such as a
+restore, takes key custodians too: let them in with 'meterseal central people add' before the first start.`,
+		Example: `  meterseal central init --config central.yaml
+  meterseal central init --config central.yaml --person alice`,
+		Args: exactly(0),
 		RunE: func(c *cobra.Command, _ []string) error {
 			cfg, err := o.load(c)
 			if err != nil {
@@ -110,12 +127,32 @@ certificate that concentrators know the central system by.`,
 			if err != nil {
 				return err
 			}
+			me, err := o.first(c, cfg, who)
+			if err != nil {
+				return err
+			}
 			if o.json {
-				return printJSON(c, map[string]string{"recipient": recipient, "ca": cfg.CAFile()})
+				return printJSON(c, map[string]string{"recipient": recipient, "ca": cfg.CAFile(), "person": me})
 			}
 			return printf(c, "recipient  %s\nCA         %s\n", recipient, cfg.CAFile())
 		},
 	}
+	c.Flags().StringVar(&who, "person", ownName(), "name of the first person; none: nobody")
+	return c
+}
+
+// first lets the first person of an installation in, and says so.
+func (o *operator) first(c *cobra.Command, cfg central.Config, name string) (string, error) {
+	deps := central.Deps{Now: clockWith(cfg.ClockOffset), Rand: rand.Reader}
+	if here, err := access.HasPeople(cfg.Data); err != nil || here || name == "none" {
+		return "", err
+	}
+	roles := []access.Role{access.Operator, access.FieldManager, access.Auditor}
+	if err := central.MakePeople(c.Context(), cfg, deps, map[string][]access.Role{name: roles}); err != nil {
+		return "", err
+	}
+	notef(c, "%s is let in as %s, by %s", name, access.Names(roles, "and"), access.PersonFile(cfg.Data, name))
+	return name, nil
 }
 
 func (o *operator) run(c *cobra.Command) error {
@@ -165,22 +202,55 @@ type work func(ctx context.Context, c *cobra.Command, is *api.Client, args []str
 func (o *operator) command(c *cobra.Command, args cobra.PositionalArgs, do work) *cobra.Command {
 	c.Args = args
 	c.RunE = func(c *cobra.Command, args []string) error {
-		dir := o.data
-		if dir == "" {
-			if o.config == "" {
-				return usage(c, "missing: --data, the data directory of the central system, or --config")
-			}
-			cfg, err := o.load(c)
-			if err != nil {
-				return err
-			}
-			dir = cfg.Data
+		is, err := o.client(c)
+		if err != nil {
+			return err
 		}
-		is := api.NewClient(dir)
 		defer is.Close()
 		return do(c.Context(), c, is, args)
 	}
 	return c
+}
+
+// client calls a running central system, as the one who is named.
+func (o *operator) client(c *cobra.Command) (*api.Client, error) {
+	dir := o.data
+	if dir == "" && o.config != "" {
+		cfg, err := o.load(c)
+		if err != nil {
+			return nil, err
+		}
+		dir = cfg.Data
+	}
+	if dir == "" && o.connect == "" {
+		return nil, usage(c, "missing: --data, the data directory of the central system, or --config; or --connect, its address")
+	}
+	id, err := identity(dir, o.as)
+	if err != nil {
+		return nil, err
+	}
+	return api.NewClient(api.Target{Data: dir, Address: o.connect, As: id}), nil
+}
+
+// identity finds the certificate to go by.
+func identity(dir, as string) (*access.Identity, error) {
+	if as == "" {
+		as = os.Getenv("METERSEAL_AS")
+	}
+	return access.FindIdentity(dir, as, ownName())
+}
+
+// ownName is the caller's name on this machine, as a name of a person.
+func ownName() string {
+	u, err := user.Current()
+	if err != nil {
+		return "owner"
+	}
+	name := strings.ToLower(u.Username)
+	if access.CheckName(name) != nil {
+		return "owner"
+	}
+	return name
 }
 
 // show prints v as JSON, or else what text says.

@@ -65,7 +65,7 @@ func TestTwoCentralSystemsOnOnePostgreSQLLoseNoMeter(t *testing.T) {
 	p := newPlant(t, cluster.Database(t))
 	p.another("second", "4D534C1500000002", p.base+1+2*plantMeters, false)
 	p.start("second")
-	second := api.NewClient(filepath.Join(p.dir, "second"))
+	second := p.client("second")
 	t.Cleanup(second.Close)
 	p.eventually("the second central system", func(ctx context.Context) error {
 		s, err := second.Status(ctx)

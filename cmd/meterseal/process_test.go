@@ -20,6 +20,7 @@ import (
 
 	"github.com/meterseal/meterseal/dlms"
 	"github.com/meterseal/meterseal/internal/central"
+	"github.com/meterseal/meterseal/internal/central/access"
 	"github.com/meterseal/meterseal/internal/central/api"
 	"github.com/meterseal/meterseal/internal/central/rotation"
 	"github.com/meterseal/meterseal/internal/concentrator"
@@ -109,6 +110,7 @@ func (p *plant) prepare() {
 	cfg := central.Config{Data: filepath.Join(p.dir, "is"), SystemTitle: "4D534C1500000001", Listen: fmt.Sprintf("127.0.0.1:%d", base), Store: p.store}
 	recipient, err := central.Init(p.t.Context(), cfg, central.Deps{Now: time.Now, Rand: rand.Reader})
 	p.must(err)
+	p.must(central.MakePeople(p.t.Context(), cfg, central.Deps{Now: time.Now, Rand: rand.Reader}, map[string][]access.Role{everybody: access.Roles()}))
 	p.write("central.yaml", fmt.Sprintf("data: %s\nsystem_title: %s\nlisten: %s\nretry_min: 300ms\nretry_max: 2s\n", cfg.Data, cfg.SystemTitle, cfg.Listen))
 	p.write("meters.yaml", fmt.Sprintf("factory: %[1]s/meters.age\nfactory_identity: %[1]s/factory.key\ndata: %[1]s/meters\nlan_listen: 127.0.0.1:%[2]d\n", p.dir, base+1))
 	p.write("concentrator.yaml", fmt.Sprintf("data: %[1]s/dc\nis_url: tls://%[2]s\nis_ca: %[1]s/is/tls/ca.pem\nlan: [\"127.0.0.1:%[3]d-%[4]d\"]\nrediscover: 1s\n",
@@ -130,7 +132,7 @@ func (p *plant) prepare() {
 	p.write("meters.age", own.String())
 
 	p.start("central")
-	p.api = api.NewClient(cfg.Data)
+	p.api = p.client("is")
 	p.t.Cleanup(p.api.Close)
 	p.eventually("the central system", func(ctx context.Context) error { _, err := p.api.Status(ctx); return err })
 	_, err = p.api.ImportShipment(p.t.Context(), &sent)
@@ -148,6 +150,17 @@ func (p *plant) prepare() {
 		}
 		return err
 	})
+}
+
+// everybody is the one person of a plant.
+const everybody = "plant"
+
+// client works the central system of a data directory.
+func (p *plant) client(data string) *api.Client {
+	p.t.Helper()
+	id, err := access.LoadIdentity(access.PersonFile(filepath.Join(p.dir, "is"), everybody))
+	p.must(err)
+	return api.NewClient(api.Target{Data: filepath.Join(p.dir, data), As: id})
 }
 
 func (p *plant) start(role string) {

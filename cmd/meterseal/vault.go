@@ -41,6 +41,7 @@ from before are handed out no more.`,
 	}
 	s := c.PersistentFlags()
 	s.StringVar(&k.config, "config", "", "configuration file of the central system")
+	s.StringVar(&k.as, "as", "", "as whom: a name, of a certificate in the data directory's people, or a file (default: METERSEAL_AS, or your name on this machine)")
 	s.BoolVar(&k.json, "json", false, "print JSON")
 	c.AddCommand(k.initCommand(), k.transcriptCommand(), k.backupCommand(), k.restoreCommand(), k.drillCommand(), k.statusCommand(), k.approveCommand(), k.openCommand(), k.missingCommand())
 	return c
@@ -84,7 +85,10 @@ func withoutRoot(b api.Backup) string {
 
 // backup asks a running central system for it, or makes it of one at rest.
 func (k *keeper) backup(c *cobra.Command, cfg central.Config, dir string) (api.Backup, error) {
-	is := api.NewClient(cfg.Data)
+	is, err := k.client(c)
+	if err != nil {
+		return api.Backup{}, err
+	}
 	defer is.Close()
 	b, err := is.Backup(c.Context(), dir)
 	if err == nil || !errors.Is(err, api.ErrNoIS) {

@@ -12,7 +12,7 @@ func newVault(t *testing.T, passphrase string) *rig {
 	r := newRig(t)
 	r.write("central.yaml", "data: is\njournal: disk2/key.journal\n"+passphrase+"system_title: 4D53490000000001\nlisten: 127.0.0.1:0\n")
 	r.write("pass", "correct horse battery staple\n")
-	to := r.ok("central init --config central.yaml --json").member("recipient")
+	to := r.ok("central init --config central.yaml --person alice --json").member("recipient")
 	r.ok(fmt.Sprintf("maker shipment --count 2 --to %s --out shipment.age --factory-identity factory.key --factory-out meters.age", to))
 	is, _ := r.serve("central --config central.yaml", "central system is up")
 	r.ok("vault backup early --config central.yaml --json").member("meters")
@@ -37,8 +37,9 @@ func TestAVaultIsBackedUpDrilledAndRestored(t *testing.T) {
 	r.ok("vault restore early --journal disk2/key.journal --config central.yaml").stdout("0 meters and 0 keys of .* 1 batches")
 	r.ok("vault status --config central.yaml").stdout("sealed  no")
 	is, _ := r.serve("central --config central.yaml", "central system is up")
-	r.ok("central status --config central.yaml --json").stdout("4D534C")
-	r.ok("central import shipment.age --config central.yaml").stdout("0 imported, 2 unchanged")
+	r.exits(exitFailed, "central status --config central.yaml").silent().stderr("name one with --as")
+	r.ok("central status --config central.yaml --as gone/people/alice.pem --json").stdout("4D534C")
+	r.ok("central import shipment.age --config central.yaml --as gone/people/alice.pem").stdout("0 imported, 2 unchanged")
 	is.stop()
 }
 
@@ -58,7 +59,7 @@ func TestAVaultWithoutItsJournalTakesTwoPeopleToOpen(t *testing.T) {
 	r.exits(exitFailed, "central --config new.yaml").stderr("key journal is missing")
 	r.write("new.yaml", fmt.Sprintf("data: restored\njournal: disk3/key.journal\nsystem_title: %s\nlisten: 127.0.0.1:0\n", title))
 	is, _ := r.serve("central --config new.yaml", "central system is up")
-	r.ok("central import shipment.age --config new.yaml").stdout("2 imported")
+	r.ok("central import shipment.age --config new.yaml --as is/people/alice.pem").stdout("2 imported")
 	is.stop()
 	r.ok("vault status --config new.yaml").stdout("system title " + fmt.Sprint(title))
 }

@@ -12,14 +12,14 @@ import (
 )
 
 func (w *world) enrol(ctx context.Context) (string, error) {
-	first, err := w.api.ImportShipment(ctx, bytes.NewReader(w.shipment))
+	first, err := w.factory.ImportShipment(ctx, bytes.NewReader(w.shipment))
 	if err != nil {
 		return "", err
 	}
 	if first.Imported+first.Unchanged != w.cfg.Meters {
 		return "", fmt.Errorf("import: %s", first)
 	}
-	again, err := w.api.ImportShipment(ctx, bytes.NewReader(w.shipment))
+	again, err := w.factory.ImportShipment(ctx, bytes.NewReader(w.shipment))
 	if err != nil || again.Unchanged != w.cfg.Meters || again.Imported != 0 {
 		return "", errors.Join(err, fmt.Errorf("second import: %s", again))
 	}
@@ -32,7 +32,7 @@ func (w *world) enrol(ctx context.Context) (string, error) {
 
 // badShipments imports a file cut short, one for somebody else, and known titles with other keys.
 func (w *world) badShipments(ctx context.Context) error {
-	cut, err := w.api.ImportShipment(ctx, bytes.NewReader(w.shipment[:len(w.shipment)-40]))
+	cut, err := w.factory.ImportShipment(ctx, bytes.NewReader(w.shipment[:len(w.shipment)-40]))
 	if err == nil && (cut == nil || cut.Clean()) {
 		return errors.New("a shipment cut short was taken without a word")
 	}
@@ -75,5 +75,5 @@ func (w *world) importRows(ctx context.Context, rows []shipment.Meter, to age.Re
 	if err := shipment.Write(&b, maker, "bad", rows, to); err != nil {
 		return nil, err
 	}
-	return w.api.ImportShipment(ctx, &b)
+	return w.factory.ImportShipment(ctx, &b)
 }

@@ -81,7 +81,7 @@ func (w *world) terminal(ctx context.Context) (*terminal.Terminal, error) {
 		return nil, err
 	}
 	if !known {
-		if err := w.api.Enrol(ctx, api.Enrolment{File: f, Fingerprint: f.Fingerprint()}); err != nil {
+		if err := w.field.Enrol(ctx, api.Enrolment{File: f, Fingerprint: f.Fingerprint()}); err != nil {
 			return nil, err
 		}
 	}
@@ -92,7 +92,7 @@ func (w *world) terminal(ctx context.Context) (*terminal.Terminal, error) {
 
 func (w *world) grant(ctx context.Context, t *terminal.Terminal, life time.Duration) (enrol.Grant, error) {
 	now := w.now()
-	g, err := w.api.Grant(ctx, api.GrantRequest{
+	g, err := w.field.Grant(ctx, api.GrantRequest{
 		Terminal: t.Title(), Meters: []dlms.SystemTitle{w.rows[meterGranted].Title},
 		NotBefore: now.Add(-time.Minute), NotAfter: now.Add(life),
 	})

@@ -47,8 +47,10 @@ type world struct {
 	oracle dlmstest.Oracle
 	took   []timed
 
-	is            *central.IS
-	api           *api.Client
+	is *central.IS
+	// The people of the lab, each with a certificate of their own: an operator, a field manager, an auditor and the maker.
+	api, field, auditor, factory *api.Client
+
 	fleet         *meter.Fleet
 	rows          []shipment.Meter
 	shipment      []byte
@@ -171,13 +173,15 @@ func (w *world) startIS() error {
 	if _, err := central.Init(w.ctx, c, d); err != nil {
 		return err
 	}
+	if err := w.people(c, d); err != nil {
+		return err
+	}
 	is, err := central.Open(w.ctx, c, d)
 	if err != nil {
 		return err
 	}
 	w.is = is
 	w.group.Go(func() error { return is.Run(w.ctx) })
-	w.api = api.NewClient(c.Data)
 	return w.await("the central system", func() error {
 		_, err := w.api.Status(w.ctx)
 		return err
@@ -363,8 +367,10 @@ func (w *world) close() (err error) {
 		if w.recording != nil {
 			err = errors.Join(err, w.recording.Close())
 		}
-		if w.api != nil {
-			w.api.Close()
+		for _, c := range []*api.Client{w.api, w.field, w.auditor, w.factory} {
+			if c != nil {
+				c.Close()
+			}
 		}
 		if w.is != nil {
 			err = errors.Join(err, w.is.Close())
@@ -376,6 +382,7 @@ func (w *world) close() (err error) {
 // stay keeps everything up until ctx ends.
 func (w *world) stay(ctx context.Context) {
 	w.printf("\nThe system stays up until Ctrl-C. Its data is in %s. Try in another terminal:\n", w.cfg.Data)
+	w.printf("  export METERSEAL_AS=operations    # or fieldwork, audit, maker-msl\n")
 	w.printf("  meterseal central status --data %s\n", w.path("is"))
 	w.printf("  meterseal central keys --data %s %s\n", w.path("is"), w.rows[0].Title)
 	w.printf("  meterseal dlms get --connect %s --client 16 --auth none 1/0.0.42.0.0.255/2\n", w.fleet.Addresses()[0].LAN)

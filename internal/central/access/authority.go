@@ -191,7 +191,10 @@ func sealKey(key *ecdsa.PrivateKey, o AuthorityOptions) ([]byte, error) {
 	if _, err := w.Write(plain); err != nil {
 		return nil, err
 	}
-	return out.Bytes(), w.Close()
+	if err := w.Close(); err != nil {
+		return nil, err
+	}
+	return out.Bytes(), nil
 }
 
 // OpenAuthority opens the authority in dir. It is opened to issue a certificate, and not kept.

@@ -188,6 +188,12 @@ func FindIdentity(data, as, own string) (*Identity, error) {
 	return nil, fmt.Errorf("%w: say as whom, --as or METERSEAL_AS: %s", ErrIdentity, strings.Join(here, ", "))
 }
 
+// HasPeople reports whether somebody's certificate is in a data directory.
+func HasPeople(data string) (bool, error) {
+	here, err := identities(filepath.Join(data, Dir))
+	return len(here) > 0, err
+}
+
 // identities lists the names of those in a directory.
 func identities(dir string) (out []string, err error) {
 	entries, err := os.ReadDir(dir)
