@@ -9,12 +9,15 @@ import (
 
 // DataMarshaler is a type that says itself what its value is as Data.
 type DataMarshaler interface {
+	// MarshalData returns the value.
 	MarshalData() (Data, error)
 }
 
 // DataUnmarshaler is a type that takes its value out of Data itself. What it keeps of d it copies: d aliases what was
 // received.
 type DataUnmarshaler interface {
+	// UnmarshalData takes the value, or returns an error, one that matches ErrDataType for another
+	// shape.
 	UnmarshalData(d Data) error
 }
 

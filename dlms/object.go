@@ -31,16 +31,20 @@ const (
 
 // AttributeRef is a COSEM attribute descriptor: class, logical name, attribute number (GB 9.3.9.1).
 type AttributeRef struct {
-	Class     ClassID
-	Instance  OBIS
+	// Class is the interface class, Instance the logical name of the object.
+	Class    ClassID
+	Instance OBIS
+	// Attribute is the number of the attribute, from 1; 0 is all of them where a service allows it.
 	Attribute int8
 }
 
 // MethodRef is a COSEM method descriptor: class, logical name, method number (GB 9.3.9.1).
 type MethodRef struct {
+	// Class is the interface class, Instance the logical name of the object.
 	Class    ClassID
 	Instance OBIS
-	Method   int8
+	// Method is the number of the method, from 1.
+	Method int8
 }
 
 // ParseAttributeRef reads "CLASS/OBIS/ATTRIBUTE", for example "3/1.0.1.8.0.255/2".

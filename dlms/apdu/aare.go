@@ -106,21 +106,26 @@ func (d Diagnostic) String() string {
 type AARE struct {
 	// ProtocolVersion is the content of the BIT STRING as it came; nil, the default, is what we send.
 	ProtocolVersion []byte
-	Context         ApplicationContext
-	Result          AssociationResult
-	Diagnostic      Diagnostic
+	// Context is the application context, that of the AARQ in every AARE that accepts.
+	Context ApplicationContext
+	// Result says whether the association is accepted, Diagnostic why it is not, or that HLS follows.
+	Result     AssociationResult
+	Diagnostic Diagnostic
 	// RespondingTitle is the server's system title, zero for none.
-	RespondingTitle       dlms.SystemTitle
+	RespondingTitle dlms.SystemTitle
+	// RespondingAEQualifier is carried and has no meaning here; a certificate in suites 1 and 2.
 	RespondingAEQualifier []byte
-	RespondingAPID        InvocationID
-	RespondingAEID        InvocationID
+	// RespondingAPID and RespondingAEID are carried and have no meaning here.
+	RespondingAPID InvocationID
+	RespondingAEID InvocationID
 	// Authentication says whether the authentication functional unit is used, and with it Mechanism and
 	// AuthenticationValue.
 	Authentication bool
 	Mechanism      Mechanism
 	// AuthenticationValue is the server's challenge of HLS.
 	AuthenticationValue []byte
-	Implementation      []byte
+	// Implementation is the implementation-information, a text of the maker.
+	Implementation []byte
 	// UserInformation is the InitiateResponse, plain or ciphered, or a ConfirmedServiceError.
 	UserInformation []byte
 }

@@ -32,24 +32,30 @@ import (
 // prints and marshals without it and without the user information.
 type AARQ struct {
 	// ProtocolVersion is the content of the BIT STRING as it came; nil, the default, is what we send.
-	ProtocolVersion   []byte
-	Context           ApplicationContext
+	ProtocolVersion []byte
+	// Context is the application context asked for; 0 is refused.
+	Context ApplicationContext
+	// CalledAPTitle, CalledAEQualifier, CalledAPID and CalledAEID name the server. They are carried and have no
+	// meaning here.
 	CalledAPTitle     []byte
 	CalledAEQualifier []byte
 	CalledAPID        InvocationID
 	CalledAEID        InvocationID
 	// CallingTitle is the client's system title, zero for none.
-	CallingTitle       dlms.SystemTitle
+	CallingTitle dlms.SystemTitle
+	// CallingAEQualifier is carried and has no meaning here; the client's certificate in suites 1 and 2.
 	CallingAEQualifier []byte
-	CallingAPID        InvocationID
-	CallingAEID        InvocationID
+	// CallingAPID is carried and has no meaning here; CallingAEID names the user of the client (GB 4.3.6).
+	CallingAPID InvocationID
+	CallingAEID InvocationID
 	// Authentication says whether the authentication functional unit is used, and with it Mechanism and
 	// AuthenticationValue.
 	Authentication bool
 	Mechanism      Mechanism
 	// AuthenticationValue is the password of LLS or the challenge of HLS.
 	AuthenticationValue []byte
-	Implementation      []byte
+	// Implementation is the implementation-information, in clear and not authenticated.
+	Implementation []byte
 	// UserInformation is the InitiateRequest, plain or ciphered.
 	UserInformation []byte
 }

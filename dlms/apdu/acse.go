@@ -64,8 +64,10 @@ func (m Mechanism) HLS() bool { return m >= MechanismHLS }
 // InvocationID is an AP- or AE-invocation-identifier: an INTEGER that this module carries and gives no meaning. As
 // calling-AE-invocation-identifier it names the user of the client (GB 4.3.6).
 type InvocationID struct {
+	// Present says whether the field is there.
 	Present bool
-	Value   int64
+	// Value is the number, whole when Present is set.
+	Value int64
 }
 
 // Object identifiers 2.16.756.5.8.1 and 2.16.756.5.8.2, to which one octet is added.

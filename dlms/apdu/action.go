@@ -31,8 +31,10 @@ const (
 //	[5] invoke-id-and-priority, SEQUENCE OF cosem-method-descriptor, DataBlock-SA
 //	[6] invoke-id-and-priority, DataBlock-SA
 type ActionRequest struct {
+	// Kind is the form.
 	Kind ActionRequestKind
-	ID   InvokeID
+	// ID is repeated by the answer.
+	ID InvokeID
 	// Method is invoked by the normal form and by a first block.
 	Method dlms.MethodRef
 	// Parameters are those of the normal form, sent when HasParameters is set.
@@ -141,7 +143,9 @@ const (
 //
 //	Action-Response-With-Optional-Data ::= SEQUENCE { result Action-Result, return-parameters Get-Data-Result OPTIONAL }
 type ActionOutcome struct {
-	Result    dlms.ActionResult
+	// Result says whether the method took effect.
+	Result dlms.ActionResult
+	// HasReturn says whether Return is sent.
 	HasReturn bool
 	Return    GetResult
 }
@@ -154,8 +158,10 @@ type ActionOutcome struct {
 //	[3] invoke-id-and-priority, SEQUENCE OF Action-Response-With-Optional-Data
 //	[4] invoke-id-and-priority, block-number Unsigned32
 type ActionResponse struct {
+	// Kind is the form.
 	Kind ActionResponseKind
-	ID   InvokeID
+	// ID is that of the request.
+	ID InvokeID
 	// Outcome is that of the normal form.
 	Outcome ActionOutcome
 	// Block is carried by the block form.

@@ -18,9 +18,11 @@ const MaxHeader = 1 + 1 + dlms.SystemTitleSize + 5 + headerSize
 //
 //	glo-get-request [200] IMPLICIT OCTET STRING, and so on: tag, length, SC, IC, content
 type Ciphered struct {
+	// Tag is the tag outside: glo-, ded- or a general form. It is not authenticated.
 	Tag Tag
 	// Control is the security control byte, not looked at here.
 	Control byte
+	// Counter is the sender's invocation counter.
 	Counter dlms.InvocationCounter
 	// Content is ciphertext or plaintext, and the authentication tag where there is one. It aliases the input after
 	// parsing.

@@ -59,6 +59,7 @@ func (e ServiceError) String() string {
 //	ExceptionResponse ::= SEQUENCE { state-error [0] IMPLICIT ENUMERATED, service-error [1] CHOICE {
 //	  operation-not-possible [1] IMPLICIT NULL, ..., invocation-counter-error [6] IMPLICIT Unsigned32 } }
 type ExceptionResponse struct {
+	// StateError and ServiceError are the two codes.
 	StateError   StateError
 	ServiceError ServiceError
 	// InvocationCounter is the lowest that is accepted; sent with ServiceInvocationCounter only.
@@ -162,9 +163,11 @@ const ApplicationReferenceDeciphering uint8 = 6
 //	ConfirmedServiceError ::= CHOICE { initiateError [1] ServiceError, ..., read [5], write [6], ... }
 //	ServiceError ::= CHOICE { application-reference [0] IMPLICIT ENUMERATED, ..., initiate [6], ... }
 type ConfirmedServiceError struct {
+	// Service is the service that was refused, ConfirmedInitiate in an AARE.
 	Service ConfirmedService
-	Class   ErrorClass
-	Value   uint8
+	// Class is the kind of the error, and Value its code within the class.
+	Class ErrorClass
+	Value uint8
 }
 
 // ParseConfirmedServiceError parses a ConfirmedServiceError.

@@ -45,6 +45,7 @@ const (
 //	  wrapped-key [1] IMPLICIT SEQUENCE { kek-id ENUMERATED, key-ciphered-data OCTET STRING },
 //	  agreed-key [2] IMPLICIT SEQUENCE { key-parameters OCTET STRING, key-ciphered-data OCTET STRING } }
 type KeyInfo struct {
+	// Kind is how the key is found; which of the other fields count follows from it.
 	Kind KeyInfoKind
 	// KeyID names an identified key, or the key that wraps.
 	KeyID uint8
@@ -68,6 +69,7 @@ type KeyInfo struct {
 //
 // Byte fields alias the input after parsing.
 type GeneralCiphering struct {
+	// TransactionID tells transactions of the originator apart; an answer repeats it.
 	TransactionID []byte
 	// Originator and Recipient are zero where they were left out.
 	Originator dlms.SystemTitle
@@ -75,8 +77,10 @@ type GeneralCiphering struct {
 	// Time is sent when HasTime is set, else an empty octet string. Its fields are not checked.
 	HasTime bool
 	Time    dlms.DateTime
-	Other   []byte
-	Key     KeyInfo
+	// Other is other-information, which has no meaning here.
+	Other []byte
+	// Key says which key; KeyInfoNone where it was left out.
+	Key KeyInfo
 	// Ciphered has security control, counter and content; its tag is TagGeneralCiphering.
 	Ciphered
 }

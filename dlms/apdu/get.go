@@ -24,8 +24,10 @@ const (
 //	Get-Request-Next ::= SEQUENCE { invoke-id-and-priority, block-number Unsigned32 }
 //	Get-Request-With-List ::= SEQUENCE { invoke-id-and-priority, SEQUENCE OF descriptor-with-selection }
 type GetRequest struct {
+	// Kind is the form.
 	Kind GetRequestKind
-	ID   InvokeID
+	// ID is repeated by the answer.
+	ID InvokeID
 	// Attribute is asked for by the normal form.
 	Attribute Attribute
 	// Block is the number of the block received last, in the next form.
@@ -100,8 +102,10 @@ const (
 //
 //	Get-Data-Result ::= CHOICE { data [0] Data, data-access-result [1] IMPLICIT Data-Access-Result }
 type GetResult struct {
+	// Result is success or the reason.
 	Result dlms.DataAccessResult
-	Data   dlms.Data
+	// Data is the value, null-data without success.
+	Data dlms.Data
 }
 
 // GetResponse answers a GetRequest (GB 9.3.6, 9.5).
@@ -113,8 +117,10 @@ type GetResult struct {
 //	DataBlock-G ::= SEQUENCE { last-block BOOLEAN, block-number Unsigned32,
 //	  result CHOICE { raw-data [0] IMPLICIT OCTET STRING, data-access-result [1] IMPLICIT Data-Access-Result } }
 type GetResponse struct {
+	// Kind is the form.
 	Kind GetResponseKind
-	ID   InvokeID
+	// ID is that of the request.
+	ID InvokeID
 	// Result is the outcome in the normal form.
 	Result GetResult
 	// Block is carried by the block form.

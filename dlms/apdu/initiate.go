@@ -32,11 +32,14 @@ const (
 type InitiateRequest struct {
 	// DedicatedKey is the session key, nil for none: 16 bytes in suites 0 and 1, 32 in suite 2. It aliases the
 	// input after parsing.
-	DedicatedKey    []byte
+	DedicatedKey []byte
+	// ResponseAllowed is true for every association that is confirmed.
 	ResponseAllowed bool
 	// ProposedQoS is not used by DLMS/COSEM; nil is absent.
 	ProposedQoS *int8
-	Version     uint8
+	// Version is the highest version of xDLMS that the client speaks: DLMSVersion.
+	Version uint8
+	// Conformance is what the client can do.
 	Conformance Conformance
 	// MaxPDU is the longest APDU that the client can receive, in bytes.
 	MaxPDU uint16
@@ -145,8 +148,10 @@ func (q InitiateRequest) MarshalText() ([]byte, error) { return []byte(q.String(
 //	  vaa-name                       ObjectName }
 type InitiateResponse struct {
 	// QoS is not used by DLMS/COSEM; nil is absent.
-	QoS         *int8
-	Version     uint8
+	QoS *int8
+	// Version is the version of xDLMS in use: DLMSVersion.
+	Version uint8
+	// Conformance is what both ends can do.
 	Conformance Conformance
 	// MaxPDU is the longest APDU that the server can receive, in bytes.
 	MaxPDU uint16

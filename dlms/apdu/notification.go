@@ -14,8 +14,10 @@ type EventNotification struct {
 	// Time is sent when HasTime is set. Its fields are not checked: an event is not lost over a bad clock.
 	HasTime bool
 	Time    dlms.DateTime
-	Ref     dlms.AttributeRef
-	Value   dlms.Data
+	// Ref is the attribute that is told.
+	Ref dlms.AttributeRef
+	// Value is its value.
+	Value dlms.Data
 }
 
 // ParseEventNotification parses an EventNotification.
@@ -64,11 +66,13 @@ func (n EventNotification) AppendBinary(dst []byte) ([]byte, error) {
 //
 //	Data-Notification ::= SEQUENCE { long-invoke-id-and-priority, date-time OCTET STRING, notification-body Data }
 type DataNotification struct {
+	// ID tells one notification from the next; its service class says whether an answer is asked for.
 	ID LongInvokeID
 	// Time is sent when HasTime is set, else an empty octet string. Its fields are not checked.
 	HasTime bool
 	Time    dlms.DateTime
-	Body    dlms.Data
+	// Body is what is pushed: in general a structure of the push objects.
+	Body dlms.Data
 }
 
 // ParseDataNotification parses a DataNotification.

@@ -17,6 +17,7 @@ const (
 //	capture_object_definition ::= structure { class_id long-unsigned, logical_name octet-string,
 //	  attribute_index integer, data_index long-unsigned }
 type Column struct {
+	// Class, Instance and Attribute name the attribute that is captured.
 	Class     dlms.ClassID
 	Instance  dlms.OBIS
 	Attribute int8
@@ -94,9 +95,11 @@ func number(d dlms.Data) int64 {
 //	range_descriptor ::= structure { restricting_object capture_object_definition, from_value, to_value,
 //	  selected_values array capture_object_definition }
 type RangeDescriptor struct {
+	// Column is the one that is compared, in general the time stamp.
 	Column Column
-	From   dlms.Data
-	To     dlms.Data
+	// From and To are values of the type of the column.
+	From dlms.Data
+	To   dlms.Data
 	// Columns are the columns wanted; none means all.
 	Columns []Column
 }
@@ -136,8 +139,10 @@ func ParseRangeDescriptor(s Selection) (RangeDescriptor, error) {
 //	entry_descriptor ::= structure { from_entry double-long-unsigned, to_entry double-long-unsigned,
 //	  from_selected_value long-unsigned, to_selected_value long-unsigned }
 type EntryDescriptor struct {
-	FromEntry  uint32
-	ToEntry    uint32
+	// FromEntry and ToEntry are row numbers, 1 for the first.
+	FromEntry uint32
+	ToEntry   uint32
+	// FromColumn and ToColumn are column numbers, 1 for the first.
 	FromColumn uint16
 	ToColumn   uint16
 }

@@ -66,7 +66,9 @@ const (
 // Selection is a selective access descriptor (GB 9.5): which part of an attribute is wanted. Selector 0 means none;
 // on the wire it is refused, no interface class has one. [RangeDescriptor] and [EntryDescriptor] make the usual two.
 type Selection struct {
-	Selector   uint8
+	// Selector is what is selected by, of the class of the object; 0 is no selection.
+	Selector uint8
+	// Parameters are those of the selector.
 	Parameters dlms.Data
 }
 
@@ -75,14 +77,18 @@ func (s Selection) IsZero() bool { return s.Selector == 0 }
 
 // Attribute is one attribute that is asked for: a descriptor with optional selection.
 type Attribute struct {
-	Ref       dlms.AttributeRef
+	// Ref names the attribute.
+	Ref dlms.AttributeRef
+	// Selection is the part of it, zero for all.
 	Selection Selection
 }
 
 // Block is a block of a long transfer (GB 9.5, DataBlock-G and DataBlock-SA). The raw data of all blocks together
 // is the content of the form without blocks.
 type Block struct {
-	Last   bool
+	// Last says that no block follows.
+	Last bool
+	// Number counts the blocks from 1.
 	Number uint32
 	// Raw aliases the input after parsing.
 	Raw []byte

@@ -28,8 +28,10 @@ const (
 //	[5] invoke-id-and-priority, SEQUENCE OF descriptor-with-selection, DataBlock-SA
 //	DataBlock-SA ::= SEQUENCE { last-block BOOLEAN, block-number Unsigned32, raw-data OCTET STRING }
 type SetRequest struct {
+	// Kind is the form.
 	Kind SetRequestKind
-	ID   InvokeID
+	// ID is repeated by the answer.
+	ID InvokeID
 	// Attribute and Value are written by the normal form; Attribute also names the target of a first block.
 	Attribute Attribute
 	Value     dlms.Data
@@ -129,8 +131,10 @@ const (
 //	[4] invoke-id-and-priority, SEQUENCE OF Data-Access-Result, block-number Unsigned32
 //	[5] invoke-id-and-priority, SEQUENCE OF Data-Access-Result
 type SetResponse struct {
+	// Kind is the form.
 	Kind SetResponseKind
-	ID   InvokeID
+	// ID is that of the request.
+	ID InvokeID
 	// Result is the outcome in the normal and last-block forms.
 	Result dlms.DataAccessResult
 	// List has the outcomes in the forms with a list.

@@ -33,6 +33,7 @@ var (
 
 // RejectError is an AARE that rejects (GB 9.4.2.2.5). It comes in clear and proves nothing.
 type RejectError struct {
+	// Result says whether a later try may succeed, Diagnostic why this one did not.
 	Result     apdu.AssociationResult
 	Diagnostic apdu.Diagnostic
 	// Initiate is why the InitiateRequest was refused, where the AARE says so.

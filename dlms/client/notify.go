@@ -19,6 +19,7 @@ type Notification struct {
 	// Counter is the invocation counter, 0 for what came in clear.
 	Counter dlms.InvocationCounter
 
+	// Event is set for an event notification, Data for a data notification.
 	Event *apdu.EventNotification
 	Data  *apdu.DataNotification
 }

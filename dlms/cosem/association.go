@@ -25,6 +25,7 @@ type Association interface {
 
 // AssociationContext is what was agreed when the association was opened.
 type AssociationContext struct {
+	// Client and Server are the two ends.
 	Client, Server dlms.SAP
 	// Ciphered selects the application context with ciphering (GB 9.4.2.2.2).
 	Ciphered bool
@@ -117,16 +118,22 @@ const (
 
 // AttributeAccess is the right of a client on one attribute.
 type AttributeAccess struct {
+	// Attribute is the number of the attribute, from 1.
 	Attribute int8
-	Mode      AccessMode
+	// Mode is what the client may do with it.
+	Mode AccessMode
+	// Selectors are the selective accesses that it has; nil for none.
 	Selectors []int8
 }
 
 // Visible is one object as one client sees it.
 type Visible struct {
-	ID         ID
+	// ID names the object.
+	ID ID
+	// Attributes are the attributes that the client may reach.
 	Attributes []AttributeAccess
-	Methods    []int8
+	// Methods are the numbers of the methods that it may call.
+	Methods []int8
 }
 
 // ObjectList writes attribute object_list (BB 4.4.4). What a client may not reach at all is not in it.

@@ -12,8 +12,10 @@ import (
 // MethodAccess is the right of a client on one method: 0 none, 1 access, 2 access with authentication (BB 4.4.4,
 // method_access_mode). Later versions of the class have more bits, which are kept as they are.
 type MethodAccess struct {
+	// Method is the number of the method, from 1.
 	Method int8
-	Mode   uint8
+	// Mode is the method_access_mode.
+	Mode uint8
 }
 
 // ObjectEntry is one object of attribute object_list as a meter tells it (BB 4.4.4).
@@ -21,9 +23,12 @@ type MethodAccess struct {
 //	object_list_element ::= structure { class_id long-unsigned, version unsigned, logical_name octet-string,
 //	  access_rights structure { attribute_access array, method_access array } }
 type ObjectEntry struct {
-	ID         ID
+	// ID names the object.
+	ID ID
+	// Attributes are the rights on its attributes.
 	Attributes []AttributeAccess
-	Methods    []MethodAccess
+	// Methods are the rights on its methods.
+	Methods []MethodAccess
 }
 
 // Data returns the entry as it travels.
@@ -96,7 +101,10 @@ func (m AccessMode) String() string {
 // Partners is attribute associated_partners_id (BB 4.4.4).
 //
 //	associated_partners_type ::= structure { client_SAP integer, server_SAP long-unsigned }
-type Partners struct{ Client, Server dlms.SAP }
+type Partners struct {
+	// Client and Server are the two ends.
+	Client, Server dlms.SAP
+}
 
 // Data returns the attribute as it travels. The client's SAP has 7 bits there.
 func (p Partners) Data() dlms.Data {
@@ -111,7 +119,10 @@ func ParsePartners(d dlms.Data) (Partners, error) {
 
 // Name is an application context or an authentication mechanism: 2.16.756.5.8.Arc.ID (GB 9.4.2.2). Arc is 1 for a
 // context and 2 for a mechanism.
-type Name struct{ Arc, ID uint8 }
+type Name struct {
+	// Arc is 1 or 2, and ID the number under it.
+	Arc, ID uint8
+}
 
 // namePrefix is 2.16.756.5.8 as an encoded object identifier.
 const namePrefix = "\x60\x85\x74\x05\x08"
@@ -139,10 +150,14 @@ func ParseName(d dlms.Data) (Name, error) {
 // ContextInfo is attribute xDLMS_context_info (BB 4.4.4), without cyphering_info: where the standard would show the
 // dedicated key, it is neither kept nor sent.
 type ContextInfo struct {
-	Conformance         apdu.Conformance
+	// Conformance is what both ends agreed on.
+	Conformance apdu.Conformance
+	// MaxReceive and MaxSend are the longest APDUs, seen from the server, in bytes.
 	MaxReceive, MaxSend uint16
-	Version             uint8
-	QualityOfService    int8
+	// Version is the version of xDLMS.
+	Version uint8
+	// QualityOfService is not used by DLMS/COSEM.
+	QualityOfService int8
 }
 
 // Data returns the attribute as it travels.

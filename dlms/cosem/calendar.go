@@ -14,9 +14,12 @@ import (
 //
 //	season ::= structure { season_profile_name octet-string, season_start octet-string, week_name octet-string }
 type Season struct {
-	Name  []byte
+	// Name tells the season from the others of the calendar.
+	Name []byte
+	// Start is when it begins; wildcards make it come every year.
 	Start dlms.DateTime
-	Week  []byte
+	// Week is the name of a week of the same calendar.
+	Week []byte
 }
 
 // Data returns the season as it travels.
@@ -34,7 +37,9 @@ func ParseSeason(d dlms.Data) (Season, error) {
 //
 //	week_profile ::= structure { week_profile_name octet-string, monday day_id, ..., sunday day_id }
 type Week struct {
+	// Name is what a season calls the week.
 	Name []byte
+	// Days are day ids, from Monday to Sunday.
 	Days [7]uint8
 }
 
@@ -62,7 +67,9 @@ func ParseWeek(d dlms.Data) (Week, error) {
 //	day_profile_action ::= structure { start_time octet-string, script_logical_name octet-string,
 //	  script_selector long-unsigned }
 type DayAction struct {
-	Start  dlms.TimeOfDay
+	// Start is local time.
+	Start dlms.TimeOfDay
+	// Script is what is run.
 	Script ScriptRef
 }
 
@@ -87,7 +94,9 @@ func (a DayAction) since() time.Duration {
 //
 //	day_profile ::= structure { day_id unsigned, day_schedule array day_profile_action }
 type Day struct {
-	ID      uint8
+	// ID is what a week calls the day.
+	ID uint8
+	// Actions are what happens on it, in the order of their times.
 	Actions []DayAction
 }
 
@@ -102,10 +111,14 @@ func ParseDay(d dlms.Data) (Day, error) {
 
 // Calendar is the active or the passive half of an Activity calendar (BB 4.5.5).
 type Calendar struct {
-	Name    []byte
+	// Name is calendar_name, of the maker's or the utility's choice.
+	Name []byte
+	// Seasons is season_profile.
 	Seasons []Season
-	Weeks   []Week
-	Days    []Day
+	// Weeks is week_profile_table.
+	Weeks []Week
+	// Days is day_profile_table.
+	Days []Day
 }
 
 // Bounds of a calendar, ours.
@@ -250,6 +263,7 @@ func (d Day) at(in time.Duration) (DayAction, bool) {
 
 // CalendarState is the value of an Activity calendar (BB 4.5.5, attributes 2 to 10).
 type CalendarState struct {
+	// Active is the half in force, Passive the one that is prepared.
 	Active, Passive Calendar
 	// ActivateAt is when Passive takes the place of Active; nothing specified is never.
 	ActivateAt dlms.DateTime

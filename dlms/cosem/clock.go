@@ -25,6 +25,7 @@ const (
 
 // ClockConfig describes a Clock.
 type ClockConfig struct {
+	// Instance is the logical name, 0.0.1.0.0.255 as a rule.
 	Instance dlms.OBIS
 	// Time reads the clock.
 	Time func(env *Env) (dlms.DateTime, error)

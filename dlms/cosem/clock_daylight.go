@@ -21,7 +21,8 @@ type Daylight struct {
 	Begin, End dlms.DateTime
 	// Deviation is by how much, in minutes, -120 to 120.
 	Deviation int8
-	Enabled   bool
+	// Enabled says whether the rule is applied.
+	Enabled bool
 }
 
 // NoDaylight returns the rule of a clock without daylight saving.
@@ -87,7 +88,10 @@ func daylightFields() []field[Daylight] {
 }
 
 // PresetTime is the parameter of preset_adjusting_time (BB 4.5.1): a time, and when the clock may jump to it.
-type PresetTime struct{ Time, From, To dlms.DateTime }
+type PresetTime struct {
+	// Time is what the clock is set to, when it is told to between From and To.
+	Time, From, To dlms.DateTime
+}
 
 // Data returns the parameter as it travels.
 func (p PresetTime) Data() dlms.Data {

@@ -55,8 +55,9 @@ type DemandReading struct {
 	Current, Last int64
 	// Captured is when Last was worked out, Start when the window of Current began.
 	Captured, Start time.Time
-	Period          time.Duration
-	Periods         uint16
+	// Period is the length of a period, in whole seconds, and Periods how many make the window of Last.
+	Period  time.Duration
+	Periods uint16
 }
 
 // NewDemand returns a Demand whose first period begins at cfg.Start.

@@ -10,6 +10,7 @@ import (
 
 // DemandRegisterConfig describes a Demand register.
 type DemandRegisterConfig struct {
+	// Instance is the logical name.
 	Instance dlms.OBIS
 	ScalerUnit
 	// Demand returns the averages of the device.
@@ -126,11 +127,15 @@ func (o *demandRegister) Invoke(env *Env, method int8, _ dlms.Data) (dlms.Data, 
 
 // DemandValues is what a Demand register of a meter shows.
 type DemandValues struct {
-	Current, Last   Reading
-	Status          dlms.Data
+	// Current is the average of the window under way, Last that of the last one.
+	Current, Last Reading
+	// Status is of whatever type the meter has, null-data for none.
+	Status dlms.Data
+	// Captured is when Last was worked out, Start when the window of Current began.
 	Captured, Start dlms.DateTime
-	Period          time.Duration
-	Periods         uint16
+	// Period is the length of a period, in whole seconds, and Periods how many make a window.
+	Period  time.Duration
+	Periods uint16
 }
 
 // RemoteDemandRegister is a Demand register of a meter (BB 4.3.4).

@@ -32,6 +32,7 @@ func (s ControlState) String() string {
 
 // DisconnectConfig describes a Disconnect control.
 type DisconnectConfig struct {
+	// Instance is the logical name, 0.0.96.3.10.255 as a rule.
 	Instance dlms.OBIS
 	// Mode is control_mode, 0 to 6: which transitions the meter knows.
 	Mode ControlMode

@@ -106,7 +106,9 @@ var ErrNoTransition = errors.New("disconnect control: no such transition in this
 
 // BreakerConfig describes a Breaker.
 type BreakerConfig struct {
-	Mode  ControlMode
+	// Mode is control_mode, which transitions there are.
+	Mode ControlMode
+	// State is where the switch stands to begin with.
 	State ControlState
 	// Drive moves the switch, and keeps the state where it survives a power cut. It is called under the lock of the
 	// Breaker; when it fails, the state stays. nil drives nothing.

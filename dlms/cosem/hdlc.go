@@ -44,6 +44,7 @@ func (s CommSpeed) String() string {
 
 // HDLCSetup is the value of an IEC HDLC setup (BB 4.7.2).
 type HDLCSetup struct {
+	// Speed is comm_speed.
 	Speed CommSpeed
 	// TransmitWindow and ReceiveWindow are in frames, 1 to 7.
 	TransmitWindow, ReceiveWindow uint8

@@ -53,10 +53,13 @@ func (s ImageStatus) String() string {
 
 // ImageState is the state of one transfer, which outlives a power cut.
 type ImageState struct {
-	Status     ImageStatus
+	// Status is image_transfer_status.
+	Status ImageStatus
+	// Identifier is what the client called the image.
 	Identifier []byte
-	Size       uint32
-	BlockSize  uint32
+	// Size is that of the image, BlockSize that of every block but the last, in bytes.
+	Size      uint32
+	BlockSize uint32
 	// Blocks says which blocks have come.
 	Blocks ImageBitmap
 	// Ready is what a verification found in the image.
@@ -94,6 +97,7 @@ var ErrImagePending = errors.New("image transfer: not finished yet")
 
 // ImageTransferConfig describes an Image transfer.
 type ImageTransferConfig struct {
+	// Instance is the logical name, 0.0.44.0.0.255 as a rule.
 	Instance dlms.OBIS
 	// BlockSize is image_block_size in bytes; 0 means 128. A block has to fit into an APDU of every client.
 	BlockSize uint32

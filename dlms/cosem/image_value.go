@@ -13,9 +13,12 @@ import (
 //	image_to_activate_info_element ::= structure { image_to_activate_size double-long-unsigned,
 //	  image_to_activate_identification octet-string, image_to_activate_signature octet-string }
 type ImageInfo struct {
-	Size       uint32
+	// Size is in bytes.
+	Size uint32
+	// Identifier names the image, and tells its version.
 	Identifier []byte
-	Signature  []byte
+	// Signature is of the maker's choice; empty for none.
+	Signature []byte
 }
 
 // Data returns the element as it travels.
@@ -33,8 +36,10 @@ func ParseImageInfo(d dlms.Data) (ImageInfo, error) {
 //
 //	data ::= structure { image_identifier octet-string, image_size double-long-unsigned }
 type ImageStart struct {
+	// Identifier is what the client calls the image.
 	Identifier []byte
-	Size       uint32
+	// Size is that of the whole image, in bytes.
+	Size uint32
 }
 
 // Data returns the parameter as it travels.
@@ -52,8 +57,10 @@ func ParseImageStart(d dlms.Data) (ImageStart, error) {
 //
 //	data ::= structure { image_block_number double-long-unsigned, image_block_value octet-string }
 type ImageBlock struct {
+	// Number counts the blocks from 0.
 	Number uint32
-	Value  []byte
+	// Value has block size bytes; of the last block, what is left.
+	Value []byte
 }
 
 // Data returns the parameter as it travels.

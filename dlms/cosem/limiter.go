@@ -30,9 +30,12 @@ func ParseValueDefinition(d dlms.Data) (ValueDefinition, error) {
 //	emergency_profile ::= structure { emergency_profile_id long-unsigned, emergency_activation_time octet-string,
 //	  emergency_duration double-long-unsigned }
 type EmergencyProfile struct {
-	ID         uint16
+	// ID is held against the groups of the limiter.
+	ID uint16
+	// Activation is when the emergency begins.
 	Activation dlms.DateTime
-	Duration   uint32
+	// Duration is in seconds.
+	Duration uint32
 }
 
 // Data returns the profile as it travels.
@@ -64,7 +67,9 @@ func (p EmergencyProfile) activeAt(now time.Time, groups []uint16, loc *time.Loc
 //
 //	action_item ::= structure { script_logical_name octet-string, script_selector long-unsigned }
 type ScriptRef struct {
-	Table    dlms.OBIS
+	// Table is the logical name of the script table; zero is no script.
+	Table dlms.OBIS
+	// Selector is the script's number in it.
 	Selector uint16
 }
 
@@ -82,7 +87,10 @@ func ParseScriptRef(d dlms.Data) (ScriptRef, error) {
 // LimiterActions are the scripts of a limiter (BB 4.5.9).
 //
 //	action ::= structure { action_over_threshold action_item, action_under_threshold action_item }
-type LimiterActions struct{ Over, Under ScriptRef }
+type LimiterActions struct {
+	// Over runs when the value is over the threshold, Under when it no longer is.
+	Over, Under ScriptRef
+}
 
 // Data returns the actions as they travel.
 func (a LimiterActions) Data() dlms.Data { return dlms.Structure(a.Over.Data(), a.Under.Data()) }
@@ -95,18 +103,21 @@ func ParseLimiterActions(d dlms.Data) (LimiterActions, error) {
 
 // LimiterSetup is the value of a Limiter (BB 4.5.9, attributes 2 to 11).
 type LimiterSetup struct {
+	// Monitored is the attribute whose value is held against the threshold.
 	Monitored ValueDefinition
 	// Active is the threshold in force, read-only: Normal, or Emergency while EmergencyActive.
 	Active            dlms.Data
 	Normal, Emergency dlms.Data
 	// MinOver and MinUnder are for how many seconds the value has to stay over, or not over, the threshold.
 	MinOver, MinUnder uint32
-	Profile           EmergencyProfile
+	// Profile is the emergency profile.
+	Profile EmergencyProfile
 	// Groups are the emergency profiles that concern this meter.
 	Groups []uint16
 	// EmergencyActive says that the emergency profile is in force, read-only.
 	EmergencyActive bool
-	Actions         LimiterActions
+	// Actions are the scripts that run when the threshold is crossed.
+	Actions LimiterActions
 }
 
 func limiterFields() []field[LimiterSetup] {

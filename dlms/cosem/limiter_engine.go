@@ -25,6 +25,7 @@ func (s LimiterSetup) Validate() error {
 
 // LimiterEngineConfig describes a LimiterEngine.
 type LimiterEngineConfig struct {
+	// Setup is what the limiter begins with, as it was saved.
 	Setup LimiterSetup
 	// Local is the zone in which an activation time without deviation is read; nil is UTC.
 	Local *time.Location

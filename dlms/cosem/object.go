@@ -12,8 +12,11 @@ import (
 
 // ID names one object: what class it is of, in which version, under which logical name (BB 4.1.2).
 type ID struct {
-	Class    dlms.ClassID
-	Version  uint8
+	// Class is the interface class.
+	Class dlms.ClassID
+	// Version is that of the class.
+	Version uint8
+	// Instance is the logical name.
 	Instance dlms.OBIS
 }
 
@@ -58,6 +61,7 @@ func (e *Env) Finish() {
 
 // Object is one COSEM object. Attributes and methods are numbered as in BB, from 1; attribute 1 is the logical name.
 type Object interface {
+	// ID names the object. It does not change.
 	ID() ID
 	// Get returns an attribute. sel is zero where no selective access was asked for.
 	Get(env *Env, attribute int8, sel apdu.Selection) (dlms.Data, error)

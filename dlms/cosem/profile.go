@@ -22,6 +22,7 @@ type Rows interface {
 
 // ProfileConfig describes a Profile generic.
 type ProfileConfig struct {
+	// Instance is the logical name.
 	Instance dlms.OBIS
 	// Columns, Period, Sort, SortObject and Capacity are the shape of a profile that never changes it: see
 	// [ProfileShape]. Rows stand in the order that Sort says; it does not sort them.
@@ -33,7 +34,8 @@ type ProfileConfig struct {
 	// Shape reads the shape of a device that can change it, and replaces the five above; Save changes it, which empties
 	// the buffer.
 	Shape Stored[ProfileShape]
-	Rows  Rows
+	// Rows gives the rows of the device.
+	Rows Rows
 	// Local returns the meter's zone, in which a range without deviation is read; nil is UTC.
 	Local func(env *Env) *time.Location
 	// Reset empties the buffer; nil refuses.

@@ -274,6 +274,7 @@ func (of bufferRows) Find(env *Env, t time.Time) (uint32, error) {
 
 // BufferedProfileConfig describes a Profile generic over a ProfileBuffer.
 type BufferedProfileConfig struct {
+	// Instance is the logical name.
 	Instance dlms.OBIS
 	// Buffer returns the buffer of the device in env.
 	Buffer func(env *Env) (*ProfileBuffer, error)

@@ -39,6 +39,7 @@ func (t Transport) String() string {
 //
 //	send_destination_and_method ::= structure { transport_service enum, destination octet-string, message enum }
 type PushDestination struct {
+	// Transport is the transport_service.
 	Transport Transport
 	// Address is what the transport calls for: "192.0.2.1:4059", a telephone number.
 	Address []byte
@@ -61,7 +62,10 @@ func ParsePushDestination(d dlms.Data) (PushDestination, error) {
 // it come again; a Start or End of which nothing is specified is open.
 //
 //	window_element ::= structure { start_time octet-string, end_time octet-string }
-type PushWindow struct{ Start, End dlms.DateTime }
+type PushWindow struct {
+	// Start opens the window, and End closes it.
+	Start, End dlms.DateTime
+}
 
 // Data returns the window as it travels.
 func (w PushWindow) Data() dlms.Data { return dlms.Structure(w.Start.Octets(), w.End.Octets()) }
@@ -91,7 +95,8 @@ func (w PushWindow) open(now time.Time, loc *time.Location) bool {
 // PushSetup is the value of a Push setup (BB 4.4.8, version 0, attributes 2 to 7).
 type PushSetup struct {
 	// Objects are what is sent: attributes, or one element of them.
-	Objects     []apdu.Column
+	Objects []apdu.Column
+	// Destination is where it is sent.
 	Destination PushDestination
 	// Windows are when the meter may send; none is always.
 	Windows []PushWindow
@@ -153,8 +158,10 @@ func pushFields() []field[PushSetup] {
 
 // PushSetupConfig describes a Push setup.
 type PushSetupConfig struct {
+	// Instance is the logical name, 0.b.25.9.0.255 as a rule.
 	Instance dlms.OBIS
-	Setup    Stored[PushSetup]
+	// Setup is attributes 2 to 7 as the device keeps them.
+	Setup Stored[PushSetup]
 	// Push serves method push, with [PushEngine.Trigger] for one; nil refuses.
 	Push func(env *Env) error
 }

@@ -30,6 +30,7 @@ type PushSender func(ctx context.Context, plain []byte, to PushDestination) erro
 
 // PushClock is the clock of a PushEngine.
 type PushClock interface {
+	// Now is the time of the meter.
 	Now() time.Time
 	// After returns a channel on which something comes once d is over.
 	After(d time.Duration) <-chan time.Time
@@ -41,8 +42,10 @@ type PushEngineConfig struct {
 	Setup func() (PushSetup, error)
 	// Objects reads the push objects.
 	Objects AttributeReader
-	Send    PushSender
-	Clock   PushClock
+	// Send carries one APDU to the destination.
+	Send PushSender
+	// Clock is that of the meter.
+	Clock PushClock
 	// Rand puts off the first attempt.
 	Rand io.Reader
 	// Queue is how many pushes may wait, 0 means 16; MaxSize bounds an APDU, in bytes, 0 means 4,096.

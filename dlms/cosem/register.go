@@ -15,8 +15,10 @@ import (
 //
 //	scal_unit_type ::= structure { scaler integer, unit enum }
 type ScalerUnit struct {
+	// Scaler is a power of ten.
 	Scaler int8
-	Unit   Unit
+	// Unit is the physical unit.
+	Unit Unit
 }
 
 // Data returns the value as it travels.
@@ -32,6 +34,7 @@ func ParseScalerUnit(d dlms.Data) (ScalerUnit, error) {
 
 // Reading is the value of a register with what it means.
 type Reading struct {
+	// Value is the number, of whatever type the meter has.
 	Value dlms.Data
 	ScalerUnit
 }
@@ -97,6 +100,7 @@ func shiftPoint(digits string, by int) string {
 // RegisterConfig describes a Register (BB 4.3.2, class 3 version 0) or, with Status and CaptureTime, an Extended
 // register (BB 4.3.3, class 4 version 0).
 type RegisterConfig struct {
+	// Instance is the logical name.
 	Instance dlms.OBIS
 	ScalerUnit
 	// Value reads the number.
@@ -218,8 +222,10 @@ func (r RemoteRegister) Reset(ctx context.Context) error { return r.trigger(ctx,
 // ExtendedReading is the value of an Extended register.
 type ExtendedReading struct {
 	Reading
+	// Status is of whatever type the meter has, null-data for none.
 	Status dlms.Data
-	Time   dlms.DateTime
+	// Time is when the value was captured.
+	Time dlms.DateTime
 }
 
 // RemoteExtendedRegister is an Extended register of a meter (BB 4.3.3).

@@ -10,7 +10,9 @@ import (
 //
 //	asslist_element ::= structure { SAP long-unsigned, logical_device_name octet-string }
 type SAPItem struct {
-	SAP  dlms.SAP
+	// SAP is that of the logical device.
+	SAP dlms.SAP
+	// Name is its logical device name, at most 16 bytes.
 	Name []byte
 }
 
@@ -27,6 +29,7 @@ func ParseSAPItem(d dlms.Data) (SAPItem, error) {
 
 // SAPAssignmentConfig describes a SAP assignment.
 type SAPAssignmentConfig struct {
+	// Instance is the logical name, 0.0.41.0.0.255 as a rule.
 	Instance dlms.OBIS
 	// List is the logical devices; its Save serves a client that writes the whole list.
 	List Stored[[]SAPItem]

@@ -23,6 +23,7 @@ const maxWrappedKey = 40
 
 // SecuritySetupConfig describes a Security setup.
 type SecuritySetupConfig struct {
+	// Instance is the logical name, 0.0.43.0.e.255.
 	Instance dlms.OBIS
 	// Policy is security_policy as the enum of version 0: 0 nothing, 1 authenticated, 2 encrypted, 3 both.
 	Policy uint8

@@ -7,8 +7,12 @@ package dlmstest
 
 // TB is the part of testing.TB that this package uses.
 type TB interface {
+	// Helper is that of testing.TB, and so are the others.
 	Helper()
+	// Errorf marks the test as failed.
 	Errorf(format string, args ...any)
+	// Fatalf marks the test as failed and ends it.
 	Fatalf(format string, args ...any)
+	// Cleanup calls f when the test has ended.
 	Cleanup(f func())
 }

@@ -36,6 +36,7 @@ func (d Direction) String() string {
 
 // Frame is one APDU on its way.
 type Frame struct {
+	// Dir is the way that it goes.
 	Dir Direction
 	// N is its number among the frames that were sent in this direction, from 0.
 	N int

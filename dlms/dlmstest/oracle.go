@@ -16,15 +16,19 @@ var ErrNonceReused = errors.New("dlmstest: nonce used twice")
 
 // Reuse is the first repeated nonce that an Oracle saw, with the places that sealed.
 type Reuse struct {
-	Key           key.Fingerprint
-	IV            []byte
+	// Key is the key by its name, IV the initialization vector that came twice, 12 bytes.
+	Key key.Fingerprint
+	IV  []byte
+	// First and Second are who used it.
 	First, Second Site
 }
 
 // Site is a Seal: the name of its watcher and the calls that led to it, innermost first.
 type Site struct {
+	// Watcher is the name that was given to the oracle with the cipher.
 	Watcher string
-	Calls   []string
+	// Calls are function names with file and line.
+	Calls []string
 }
 
 // Error describes the repeat on several lines.

@@ -122,6 +122,7 @@ func Pipe(scripts ...Script) Script {
 // Chances are the probabilities, from 0 to 1, with which a seeded middle does what it does to each frame. Their sum
 // is at most 1; the rest passes.
 type Chances struct {
+	// Drop, Repeat, Alter, Delay, Reorder and Replay are the probabilities.
 	Drop, Repeat, Alter, Delay, Reorder, Replay float64
 	// MaxDelay bounds a delay.
 	MaxDelay time.Duration

@@ -38,9 +38,13 @@ type material struct {
 
 // Key is any of this package's key types. No type outside this package implements it.
 type Key interface {
+	// CheckValue is the short public name of the key.
 	CheckValue() CheckValue
+	// Fingerprint is the long one.
 	Fingerprint() Fingerprint
+	// IsZero reports whether the key is unset.
 	IsZero() bool
+	// Weak reports whether the key is unset or consists of 16 equal bytes.
 	Weak() bool
 	String() string
 

@@ -145,6 +145,7 @@ func (p Policy) Check(c Control) error { return Acceptance{Policy: p}.Check(c) }
 // Acceptance is what an end accepts: the least protection, and what it takes beyond the ordinary because somebody
 // said so. The zero value of the flags is the strict answer.
 type Acceptance struct {
+	// Policy is the least protection.
 	Policy Policy
 	// EncryptedOnly also takes APDUs that are encrypted and not authenticated, whatever the policy: some customer
 	// interfaces push so. They are opened by [Cipher.OpenUnauthenticated], and whoever reads what is inside is told

@@ -18,7 +18,8 @@ var ErrReserve = errors.New("security: seal in place: no room for the header")
 // Envelope is what [Cipher.SealInPlace] writes before the content of a ciphered APDU.
 type Envelope struct {
 	// Tag is the tag outside: one that [apdu.CipheredTag] gives, or TagGeneralGlo or TagGeneralDed.
-	Tag     apdu.Tag
+	Tag apdu.Tag
+	// Control is the security control byte.
 	Control Control
 	// Title is the sender's. Of the two general forms it is also sent.
 	Title dlms.SystemTitle

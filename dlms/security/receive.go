@@ -67,6 +67,7 @@ func CommitInner(f ReceiveFloor, title dlms.SystemTitle, ic dlms.InvocationCount
 
 // Floor is the state of one peer under one key.
 type Floor struct {
+	// Title is the peer.
 	Title dlms.SystemTitle
 	// Last is the highest counter accepted. The floor is Last+1; at dlms.MaxInvocationCounter nothing more is.
 	Last dlms.InvocationCounter

@@ -20,6 +20,7 @@ var ErrRaise = errors.New("security: counter raise refused")
 // SendCounter hands out invocation counters for one (key, system title). A value is durably spent before Next
 // returns it. At its end it returns dlms.ErrCounterExhausted; it never wraps. Safe for concurrent use.
 type SendCounter interface {
+	// Next spends the next value and returns it.
 	Next() (dlms.InvocationCounter, error)
 }
 

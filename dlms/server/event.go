@@ -39,7 +39,9 @@ func (k EventKind) String() string {
 
 // Event tells the device what happened to an association of its own.
 type Event struct {
-	Kind   EventKind
+	// Kind says what has happened.
+	Kind EventKind
+	// Link is the name of the link, and Client the SAP on it.
 	Link   string
 	Client dlms.SAP
 	// Name is the name of the client in the model.

@@ -4,9 +4,11 @@ import "github.com/meterseal/meterseal/dlms"
 
 // Opened describes an association that a server holds.
 type Opened struct {
+	// Link is the name of the link, and Client the SAP on it.
 	Link   string
 	Client dlms.SAP
-	Peer   dlms.SystemTitle
+	// Peer is the system title that the client proved, zero without security.
+	Peer dlms.SystemTitle
 	// Setup and Generation name the key that opened it; zero without security.
 	Setup      dlms.OBIS
 	Generation uint32

@@ -94,8 +94,9 @@ type Client struct {
 	// Everybody who holds that key can make such a service.
 	GlobalBroadcast bool
 	// Conformance is what the server offers this client; 0 means get, set, action, selective access, block transfer
-	// and multiple references, and general protection where a general form is taken. With apdu.ConformanceGeneralBlockTransfer in it, and proposed by the client, answers
-	// that are too long go in general block transfer, and requests may come in it.
+	// and multiple references, and general protection where a general form is taken. With
+	// apdu.ConformanceGeneralBlockTransfer in it, and proposed by the client, answers that are too long go in general
+	// block transfer, and requests may come in it.
 	Conformance apdu.Conformance
 	// MaxPDU is the largest APDU that the server takes, in bytes; 0 means DefaultMaxPDU. No answer is longer either. A
 	// ciphered APDU may be longer by what protection adds: some clients leave that out when they cut blocks.
@@ -109,6 +110,7 @@ type Client struct {
 
 // Right is what a client may do with one object.
 type Right struct {
+	// Class and Instance name the object.
 	Class    dlms.ClassID
 	Instance dlms.OBIS
 	// Read and Write are attribute numbers, Invoke method numbers.
@@ -118,8 +120,10 @@ type Right struct {
 // ModelConfig describes a kind of device.
 type ModelConfig struct {
 	// Server is the SAP of the logical device; 0 means 1, the management logical device.
-	Server  dlms.SAP
+	Server dlms.SAP
+	// Objects are all objects of the device; each client reaches those in its rights.
 	Objects []cosem.Object
+	// Clients are those who may associate.
 	Clients []Client
 }
 

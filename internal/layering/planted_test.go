@@ -231,6 +231,31 @@ var planted = []struct {
 		"no doc comment: ErrX",
 	},
 	{
+		"an exported field without a comment", checkExportedDocs,
+		[]source{{"dlms/a.go", "package dlms\n// T is.\ntype T struct {\n// A is.\nA int\nB, c int\n}\n"}},
+		"no doc comment: T.B",
+	},
+	{
+		"fields that the comment of their group names", checkExportedDocs,
+		[]source{{"dlms/a.go", "package dlms\n// T is.\ntype T struct {\n// A and B are.\nA int\nB int\nC int // is\nd int\n}\n"}},
+		"",
+	},
+	{
+		"a field behind an empty line", checkExportedDocs,
+		[]source{{"dlms/a.go", "package dlms\n// T is.\ntype T struct {\n// A and B are.\nA int\n\nB int\n}\n"}},
+		"no doc comment: T.B",
+	},
+	{
+		"a method of an interface without a comment", checkExportedDocs,
+		[]source{{"dlms/a.go", "package dlms\n// T is.\ntype T interface {\nString() string\nF()\n}\n"}},
+		"no doc comment: T.F",
+	},
+	{
+		"a field of an unexported type", checkExportedDocs,
+		[]source{{"dlms/a.go", "package dlms\ntype t struct{ A int }\n"}},
+		"",
+	},
+	{
 		"a decoder that nobody fuzzes", checkDecoders,
 		[]source{{"dlms/apdu/a.go", "package apdu\nfunc ParseX(b []byte) error { return nil }\n"}, {"dlms/apdu/a_test.go", "package apdu\nfunc TestX(t *testing.T) { ParseX(nil) }\n"}},
 		"ParseX takes bytes, and no fuzz target",

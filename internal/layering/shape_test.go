@@ -110,7 +110,8 @@ func exportedReceiver(d *ast.FuncDecl) bool {
 	}
 }
 
-// undocumentedSpecs: a group of constants or variables may share one comment; a type has its own.
+// undocumentedSpecs: a group of constants or variables may share one comment; a type has its own, and so have its
+// fields and methods.
 func undocumentedSpecs(c *code, d *ast.GenDecl) []violation {
 	var found []violation
 	for _, s := range d.Specs {
@@ -118,6 +119,9 @@ func undocumentedSpecs(c *code, d *ast.GenDecl) []violation {
 		case *ast.TypeSpec:
 			if s.Name.IsExported() && s.Doc == nil && (d.Doc == nil || len(d.Specs) > 1) {
 				found = append(found, violation{c.at(s), "no doc comment: " + s.Name.Name})
+			}
+			if s.Name.IsExported() {
+				found = append(found, undocumentedFields(c, s)...)
 			}
 		case *ast.ValueSpec:
 			if d.Doc == nil && s.Doc == nil && s.Comment == nil && d.Tok != token.IMPORT && anyExported(s.Names) {

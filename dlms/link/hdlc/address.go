@@ -18,6 +18,7 @@ const allLong = 0x3FFF
 // Address is an HDLC address (GB 8.4.2). A client's has one octet. A server's has one (upper), two (upper, lower) or
 // four (two each): the upper part is the logical device, the lower part the physical device on a shared line.
 type Address struct {
+	// Upper is the logical device, or the client.
 	Upper dlms.SAP
 	// Lower is 0 in an address of one octet, which has none.
 	Lower uint16

@@ -32,6 +32,7 @@ var (
 //
 // Without an information field there is no HCS.
 type Frame struct {
+	// Destination and Source are the two ends, Control the kind of the frame with its numbers.
 	Destination, Source Address
 	Control             Control
 	// Segmented says that the next frame continues the information field of this one.

@@ -76,12 +76,16 @@ const (
 
 // Event is what a Secondary has to tell.
 type Event struct {
-	Kind           EventKind
+	// Kind says what has happened; which of the other fields count follows from it.
+	Kind EventKind
+	// Client and Server are the two ends of the link that it happened on.
 	Client, Server dlms.SAP
 	// ID names a request towards Reply.
-	ID   uint64
+	ID uint64
+	// APDU is what a request carries; it is the caller's.
 	APDU []byte
-	Err  error
+	// Err says why a link ended.
+	Err error
 }
 
 // maxOutput bounds what waits to be written. Frames beyond are dropped, as a line would, and repeated when the

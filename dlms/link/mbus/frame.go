@@ -55,11 +55,14 @@ func (k Kind) String() string {
 // Frame is one frame. Which fields count depends on the kind: an acknowledge has none, a short frame Control and
 // Address, a control frame CI as well.
 type Frame struct {
-	Kind    Kind
+	// Kind is which of the four forms.
+	Kind Kind
+	// Control is the C field.
 	Control byte
 	// Address is the primary address; 0xFF is a broadcast that nobody answers.
 	Address byte
-	CI      byte
+	// CI is the control information, what Data is.
+	CI byte
 	// Data aliases the input after parsing.
 	Data []byte
 }

@@ -36,7 +36,8 @@ var (
 type Segment struct {
 	// Number counts from 0 to 15.
 	Number uint8
-	Last   bool
+	// Last says that the APDU ends with it.
+	Last bool
 	// Source and Destination are one octet each on the wire: STSAP and DTSAP.
 	Source, Destination dlms.SAP
 	// Data aliases the frame after parsing.

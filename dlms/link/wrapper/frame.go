@@ -38,8 +38,10 @@ var (
 
 // Frame is one APDU with its addresses.
 type Frame struct {
+	// Source and Destination are the two wPorts.
 	Source, Destination dlms.SAP
-	APDU                []byte
+	// APDU has at most MaxAPDU bytes.
+	APDU []byte
 }
 
 // AppendFrame appends f to dst.
