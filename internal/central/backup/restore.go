@@ -63,6 +63,9 @@ func Restore(ctx context.Context, o Options, data string) (r Report, err error) 
 	if err := os.MkdirAll(data, 0o700); err != nil {
 		return r, fmt.Errorf("restore: %w", err)
 	}
+	if own := filepath.Join(data, vault.RootFile); o.RootFile == "" && exists(own) {
+		o.RootFile = own // never older than the backup's
+	}
 	stage, err := os.MkdirTemp(data, ".restore-*") // 0700, on the same disk
 	if err != nil {
 		return r, fmt.Errorf("restore: %w", err)
@@ -77,6 +80,11 @@ func Restore(ctx context.Context, o Options, data string) (r Report, err error) 
 	return r, nil
 }
 
+func exists(path string) bool {
+	_, err := os.Lstat(path)
+	return !errors.Is(err, os.ErrNotExist)
+}
+
 // place moves what was restored to where it belongs, the database last: without it there is no central system.
 func place(stage, data string) error {
 	root, err := vault.ReadRootFile(filepath.Join(stage, vault.RootFile))
@@ -87,7 +95,7 @@ func place(stage, data string) error {
 	if err := vault.PlaceRoot(data, root); err != nil {
 		return err
 	}
-	if _, err := os.Lstat(filepath.Join(data, TLSDir)); errors.Is(err, os.ErrNotExist) {
+	if !exists(filepath.Join(data, TLSDir)) {
 		if err := os.Rename(filepath.Join(stage, TLSDir), filepath.Join(data, TLSDir)); err != nil && !errors.Is(err, os.ErrNotExist) {
 			return err
 		}
@@ -185,6 +193,9 @@ func (o Options) takeOver(ctx context.Context, db *store.Store, root vault.Hold,
 		return err
 	}
 	o.progress("key journals taken over")(len(o.Journals), len(o.Journals))
+	if err := vault.CheckTerms(ctx, root, db); err != nil {
+		return err
+	}
 	r.Sealed = len(r.Lost) > 0
 	if r.Sealed {
 		err := vault.SealUp(ctx, db, log, o.By, vault.Seal{

@@ -1,6 +1,7 @@
 package backup
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -88,4 +89,19 @@ func readBounded(path string, most int64) (b []byte, err error) {
 		err = fmt.Errorf("%s: longer than %d bytes", path, most)
 	}
 	return b, err
+}
+
+// Rotated reads from a backup, after Verify, the newest rotation of the root in its database; nil for none. It refuses a
+// database with rows under a term or one before it.
+func Rotated(ctx context.Context, dir string, term uint32) (*vault.RootRotation, error) {
+	in, err := store.Inspect(ctx, filepath.Join(dir, store.FileName))
+	if err != nil {
+		return nil, fmt.Errorf("backup: %w", err)
+	}
+	for t, rows := range in.Terms {
+		if t <= term {
+			return nil, fmt.Errorf("backup: %s: %w: %d rows are under term %d: make a new backup", dir, vault.ErrStillNeeded, rows, t)
+		}
+	}
+	return vault.ParseRotation(in.Rotation)
 }

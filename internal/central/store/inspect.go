@@ -16,6 +16,9 @@ type Inspection struct {
 	// Places is how far the key journal of each node was taken over.
 	Places       map[string]vault.Position
 	Meters, Keys int
+	// Terms counts the rows under each term of the root; Rotation is its newest rotation, as vault.ParseRotation takes it.
+	Terms    map[uint32]int
+	Rotation []byte
 }
 
 // ErrDamaged is returned for a database file that is not sound.
@@ -38,6 +41,13 @@ func Inspect(ctx context.Context, path string) (in Inspection, err error) {
 	if err != nil {
 		return in, fmt.Errorf("%w: %w", ErrDamaged, err)
 	}
-	in.Places, err = (&Store{database: &database{engine: &sqliteEngine{reader: sqliteSession{db: db}}}}).JournalPlaces(ctx)
+	file := &Store{database: &database{engine: &sqliteEngine{reader: sqliteSession{db: db}}}}
+	if in.Places, err = file.JournalPlaces(ctx); err != nil {
+		return in, err
+	}
+	if in.Terms, err = file.TermCounts(ctx); err != nil {
+		return in, err
+	}
+	in.Rotation, err = file.VaultState(ctx, vault.StateRotation)
 	return in, err
 }

@@ -11,8 +11,7 @@ import (
 // KeyRowsUnder implements vault.Store.
 func (s *Store) KeyRowsUnder(ctx context.Context, below uint32, after role.KeyRef, limit int) ([]vault.KeyRow, error) {
 	return list(ctx, s, scanKeyRow, `SELECT `+keyColumns+` FROM keys
-		WHERE (meter > ?1 OR (meter = ?1 AND (role > ?2 OR (role = ?2 AND version > ?3)))) AND term < ?4
-		ORDER BY meter, role, version LIMIT ?5`, after.Meter[:], after.Role, after.Version, below, limit)
+		WHERE (meter, role, version) > (?, ?, ?) AND term < ? ORDER BY meter, role, version LIMIT ?`, after.Meter[:], after.Role, after.Version, below, limit)
 }
 
 // ReSealKeys implements vault.Store.
@@ -53,21 +52,6 @@ func (s *Store) TermCounts(ctx context.Context) (map[uint32]int, error) {
 	out := make(map[uint32]int, len(counts))
 	for _, c := range counts {
 		out[c.term] = c.rows
-	}
-	return out, err
-}
-
-// VaultStates implements vault.Store.
-func (s *Store) VaultStates(ctx context.Context, prefix string) (map[string][]byte, error) {
-	type state struct {
-		name  string
-		value []byte
-	}
-	states, err := list(ctx, s, func(r scanner) (st state, err error) { return st, r.Scan(&st.name, &st.value) },
-		`SELECT name, value FROM vault_state WHERE substr(name, 1, ?) = ?`, len(prefix), prefix)
-	out := make(map[string][]byte, len(states))
-	for _, st := range states {
-		out[st.name] = st.value
 	}
 	return out, err
 }

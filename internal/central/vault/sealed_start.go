@@ -83,8 +83,10 @@ func (v *Software) checkOpen(ctx context.Context) (err error) {
 	if seal != nil {
 		return fmt.Errorf("%w; %s, since %s", ErrSealed, seal.Reason, seal.Since.Format(time.RFC3339))
 	}
-	v.space, err = ReadSpace(ctx, v.store)
-	return err
+	if v.space, err = ReadSpace(ctx, v.store); err != nil {
+		return err
+	}
+	return v.checkTerms(ctx)
 }
 
 // ReadSeal returns why a vault is sealed, nil if it is not.

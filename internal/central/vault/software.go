@@ -89,6 +89,9 @@ type Software struct {
 	without  defence.Set
 	space    *Space // nil: the vault was never opened without its journal
 
+	node  string // whose journal it is
+	alone bool
+
 	floors *floors
 
 	mu     sync.Mutex
@@ -96,6 +99,8 @@ type Software struct {
 	tables map[role.KeyRef]*security.FloorTable
 	// stated are the versions that this process has put into its journal.
 	stated map[role.KeyRef]bool
+	// reSealed is the term that all rows are known to be under, but for those that do not open.
+	reSealed uint32
 }
 
 var _ Vault = (*Software)(nil)
@@ -121,6 +126,10 @@ func Open(ctx context.Context, dir string, hold Hold, store Store, log *audit.Lo
 	}
 	if v.crash == nil {
 		v.crash = func(string) error { return nil }
+	}
+	v.node, v.alone = o.Node, o.Alone
+	if r, ok := hold.(*Root); ok && r.file != nil && o.Crash != nil {
+		r.file.crash = o.Crash
 	}
 	if o.Journal == "" {
 		o.Journal = filepath.Join(dir, JournalName)

@@ -164,6 +164,16 @@ type Store interface {
 	AddStatesAhead(ctx context.Context, changes []StateChange) error
 	TakeStatesAhead(ctx context.Context, keys []role.KeyRef) ([]StateChange, error)
 
+	// KeyRowsUnder lists versions whose term is below one, by meter, role and version, from behind after on; ReSealKeys puts
+	// term, blob and MAC in their place, of rows that are still the same key and under a lower term.
+	KeyRowsUnder(ctx context.Context, below uint32, after role.KeyRef, limit int) ([]KeyRow, error)
+	ReSealKeys(ctx context.Context, rows []KeyRow) error
+	// DevicesUnder and ReSealDevices are the same for the keys of devices.
+	DevicesUnder(ctx context.Context, below uint32, after dlms.SystemTitle, limit int) ([]dlms.SystemTitle, error)
+	ReSealDevices(ctx context.Context, rows []DeviceRow) error
+	// TermCounts counts the rows of meters and devices under each term of the root.
+	TermCounts(ctx context.Context) (map[uint32]int, error)
+
 	SendCounters(ctx context.Context, title dlms.SystemTitle, refs []role.KeyRef) (map[role.KeyRef]CounterRow, error)
 	// RaiseSendCounters writes ceilings and raises; it never lowers one.
 	RaiseSendCounters(ctx context.Context, rows []CounterRow) error
