@@ -62,10 +62,11 @@ type IS struct {
 	provisioning sync.Mutex
 	// campaignsKick has the campaigns looked at now.
 	campaignsKick chan struct{}
-	alarms        sync.Map // of those on the record in this process
-	greeted       sync.Map // concentrators that were not welcomed yet, and the meters that they said they hold keys of
-	revoked       sync.Map // devices that are not listened to
-	recalls       sync.Map // concentrators to be asked for what they keep for the vault, and when they were last
+	rootKick      chan struct{} // the same of the root
+	alarms        sync.Map      // of those on the record in this process
+	greeted       sync.Map      // concentrators that were not welcomed yet, and the meters that they said they hold keys of
+	revoked       sync.Map      // devices that are not listened to
+	recalls       sync.Map      // concentrators to be asked for what they keep for the vault, and when they were last
 	recalledAll   atomic.Bool
 }
 
@@ -79,7 +80,7 @@ func Open(ctx context.Context, cfg Config, deps Deps) (is *IS, err error) {
 	if deps.Log == nil {
 		deps.Log = slog.New(slog.DiscardHandler)
 	}
-	is = &IS{cfg: cfg, deps: deps, campaignsKick: make(chan struct{}, 1)}
+	is = &IS{cfg: cfg, deps: deps, campaignsKick: make(chan struct{}, 1), rootKick: make(chan struct{}, 1)}
 	if is.own, err = is.cfg.complete(); err != nil {
 		return nil, err
 	}
@@ -121,7 +122,9 @@ func (is *IS) openVault(ctx context.Context) error {
 	if err := is.vault.CheckTitle(is.own); err != nil {
 		return err
 	}
-	is.gate = access.NewGate(access.GateConfig{Store: is.store, Audit: is.audit, Now: is.deps.Now, Rand: is.deps.Rand, Quotas: is.cfg.Quotas})
+	is.gate = access.NewGate(access.GateConfig{Store: is.store, Audit: is.audit, Now: is.deps.Now, Rand: is.deps.Rand, Quotas: is.cfg.quotas(is.root.Made().Policy),
+		Term: time.Duration(is.root.Made().Policy.ApprovalTerm),
+	})
 	is.fleet = fleet.New(fleet.Journalled(is.store, is.vault, is.deps.Now), is.audit, is.deps.Now, is.deps.Rand)
 	if err := is.fleet.RegisterNode(ctx, actorIS, is.own); err != nil {
 		return fmt.Errorf("system title of this node: %w", err)
@@ -249,6 +252,7 @@ func (is *IS) Run(ctx context.Context) error {
 	g, ctx := errgroup.WithContext(ctx)
 	g.Go(func() error { return is.reconciler.Run(ctx) })
 	g.Go(func() error { return is.runCampaigns(ctx) })
+	g.Go(func() error { return is.keepRoot(ctx) })
 	g.Go(func() error { return is.audit.Run(ctx) })
 	g.Go(func() error { return is.watchName(ctx) })
 	g.Go(func() error { return is.watchGrants(ctx) })

@@ -5,10 +5,13 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"maps"
 	"os"
 	"path/filepath"
+	"slices"
 	"syscall"
 
+	"github.com/meterseal/meterseal/internal/central/access"
 	"github.com/meterseal/meterseal/internal/central/vault"
 )
 
@@ -28,6 +31,9 @@ type VaultPlan struct {
 // PlanVault looks at what a ceremony, whose paths are whole, would make, and makes nothing.
 func PlanVault(c vault.Ceremony, by string) VaultPlan {
 	p := VaultPlan{Ceremony: c.Hash(), Vault: c.Vault, Tenant: c.Tenant, Kind: c.Kind, By: by}
+	if err := checkQuotas(c.Policy); err != nil {
+		p.Obstacles = append(p.Obstacles, err.Error())
+	}
 	if !c.Takes(by) {
 		p.Obstacles = append(p.Obstacles, fmt.Sprintf("%q does not take part: name one of the participants", by))
 	}
@@ -91,12 +97,43 @@ func MakeVault(c vault.Ceremony, by string, d Deps) (vault.Hold, error) {
 	if c.Kind != vault.KindSoftware {
 		return nil, fmt.Errorf("vault: kind %q: this program was built without it", c.Kind)
 	}
+	if err := checkQuotas(c.Policy); err != nil {
+		return nil, err
+	}
 	pass, err := readPassphrase(c.PassphraseFile)
 	if err != nil {
 		return nil, err
 	}
 	defer clear(pass)
 	return vault.Init(c.Data, vault.InitOptions{Passphrase: pass, Rand: d.Rand, Ceremony: c, By: by, Tool: d.Tool, Now: d.Now})
+}
+
+// checkQuotas refuses a class that there is not.
+func checkQuotas(p vault.Policy) error {
+	for name := range p.Quotas {
+		if !slices.Contains(access.Classes(), access.Class(name)) {
+			return fmt.Errorf("ceremony: policy: quotas: want one of %v, got %q", access.Classes(), name)
+		}
+	}
+	return nil
+}
+
+// quotas are those of the configuration, within what was agreed when the vault was made.
+func (c Config) quotas(p vault.Policy) map[access.Class]access.Quota {
+	out := maps.Clone(c.Quotas)
+	if out == nil {
+		out = map[access.Class]access.Quota{}
+	}
+	for name, limit := range p.Quotas {
+		class := access.Class(name)
+		q, ok := out[class]
+		if !ok {
+			q = access.DefaultQuota(class)
+		}
+		q.Limit = min(q.Limit, limit)
+		out[class] = q
+	}
+	return out
 }
 
 // OpenHold opens what holds the keys of the vault of a central system.

@@ -1,6 +1,7 @@
 package access
 
 import (
+	"cmp"
 	"context"
 	"encoding/base32"
 	"errors"
@@ -20,7 +21,7 @@ const (
 	ActionWithdrawn audit.Action = "access.approval.withdrawn"
 )
 
-// ApprovalTerm is how long an approval can be given and used, from when it was asked for.
+// ApprovalTerm is how long an approval can be given and used, from when it was asked for, where the vault was made without another agreement.
 const ApprovalTerm = time.Hour
 
 // clocksApart is how far the clocks of two nodes may be apart.
@@ -159,7 +160,7 @@ func (g *Gate) ask(ctx context.Context, c Call, why string) (*Approval, error) {
 	now := g.cfg.Now().UTC().Truncate(time.Microsecond)
 	a := &Approval{
 		ID: strings.ToLower(base32.StdEncoding.EncodeToString(id[:])), Op: c.Op, Hash: c.Hash(), Params: shortened(c.Params), Why: why,
-		Requester: c.Name, AskedAt: now, ValidUntil: now.Add(ApprovalTerm),
+		Requester: c.Name, AskedAt: now, ValidUntil: now.Add(cmp.Or(g.cfg.Term, ApprovalTerm)),
 	}
 	if err := g.cfg.Store.DropApprovals(ctx, now.Add(-approvalKept)); err != nil {
 		return nil, err

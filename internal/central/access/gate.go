@@ -86,6 +86,8 @@ type GateConfig struct {
 	Rand  io.Reader
 	// Quotas replaces the default quota of a class.
 	Quotas map[Class]Quota
+	// Term is how long an approval counts, ApprovalTerm by default.
+	Term time.Duration
 }
 
 // Gate lets callers through to operations.

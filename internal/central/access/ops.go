@@ -40,6 +40,9 @@ const (
 	OpRollCall        Op = "meter.rollcall"
 	OpExportAudit     Op = "audit.export"
 	OpBackup          Op = "vault.backup"
+	OpRoot            Op = "root.show"
+	OpRotateRoot      Op = "root.rotate"
+	OpRetireTerm      Op = "root.retire-term"
 	OpMissing         Op = "vault.missing"
 	OpPeople          Op = "people.show"
 	OpAddPerson       Op = "people.add"
@@ -122,6 +125,9 @@ var rules = map[Op]Rule{
 	OpRollCall:       {Does: "call the roll of meters", Roles: []Role{Operator}},
 	OpExportAudit:    {Does: "export the audit log", Roles: []Role{Auditor}},
 	OpBackup:         {Does: "make a backup", Roles: keyWork},
+	OpRoot:           {Does: "see the terms of the root", Roles: watchers},
+	OpRotateRoot:     {Does: "rotate the root", Roles: []Role{Custodian}, Dual: true},
+	OpRetireTerm:     {Does: "retire a term of the root", Roles: []Role{Custodian}, Dual: true},
 	OpMissing:        {Does: "see which keys may be missing", Roles: watchers},
 
 	OpPeople:          {Does: "see who is let in", Roles: watchers},

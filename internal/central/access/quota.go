@@ -43,6 +43,9 @@ var quotas = map[Class]Quota{
 	BulkKeys: {Limit: 10_000, Window: time.Hour, Refusals: 10},
 }
 
+// DefaultQuota is that of a class where nothing else is said.
+func DefaultQuota(c Class) Quota { return quotas[c] }
+
 // Classes lists them.
 func Classes() []Class { return slices.Sorted(maps.Keys(quotas)) }
 

@@ -75,6 +75,11 @@ type Backend interface {
 	ExportAudit(ctx context.Context, w io.Writer) error
 	// Backup makes a backup in a new directory, an absolute path on the machine of the IS.
 	Backup(ctx context.Context, dir string) (Backup, error)
+	// RotateRoot brings in a new term of the vault's root, or goes on with it. Root tells how far that is.
+	RotateRoot(ctx context.Context, r RootRotation) (Root, error)
+	Root(ctx context.Context) (Root, error)
+	// RetireTerm destroys a term of the root that nothing needs any more.
+	RetireTerm(ctx context.Context, r Retirement) (Root, error)
 	// Missing lists the meters whose newest key may be missing, after the vault was opened without its key journal.
 	Missing(ctx context.Context) (Missing, error)
 

@@ -34,6 +34,7 @@ const (
 	KindConcentrator = "concentrator"
 	KindAudit        = "audit"
 	KindCampaigns    = "campaigns"
+	KindRoot         = "root"
 )
 
 // Name says what a lease is for. A kind of which there is one has the zero subject.
@@ -50,6 +51,9 @@ func Audit() Name { return Name{Kind: KindAudit} }
 
 // Campaigns is the lease of the one who runs the campaigns.
 func Campaigns() Name { return Name{Kind: KindCampaigns} }
+
+// Root is the lease of the one who seals rows anew under a new term of the root.
+func Root() Name { return Name{Kind: KindRoot} }
 
 // String names the lease.
 func (n Name) String() string {

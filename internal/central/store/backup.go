@@ -55,3 +55,9 @@ func syncFile(path string) error {
 	}
 	return errors.Join(f.Sync(), f.Close())
 }
+
+// Shared reports whether several processes may share the database; such a one is backed up with its own tools.
+func (s *Store) Shared() bool {
+	_, file := s.engine.(*sqliteEngine)
+	return !file
+}

@@ -74,12 +74,13 @@ type Token struct {
 // Policy is what was agreed about the use of a vault. It is in the root file, sealed with it: whoever can write the
 // configuration or the database changes none of it.
 type Policy struct {
-	// Approvals is how many different people an operation under dual control takes, 2 or more; ApprovalTerm is how long
-	// one counts.
+	// Approvals is how many different people an operation under dual control takes: 2, for there is no other rule yet.
+	// ApprovalTerm is how long an approval counts.
 	Approvals    int      `json:"approvals"`
 	ApprovalTerm Duration `json:"approval_term"`
-	// Quotas are operations an hour, by name, above which dual control begins.
-	Quotas map[string]int `json:"quotas_per_hour,omitempty"`
+	// Quotas bound, by class, how much may be done without a second person. The configuration may set a lower limit, and
+	// no higher one.
+	Quotas map[string]int `json:"quotas,omitempty"`
 }
 
 // Duration is a time.Duration that is written as people write it: "1h0m0s".
@@ -95,12 +96,8 @@ func (d *Duration) UnmarshalText(b []byte) error {
 	return err
 }
 
-// DefaultPolicy is two people within an hour, and fifty orders to breakers an hour.
-func DefaultPolicy() Policy {
-	return Policy{Approvals: 2, ApprovalTerm: Duration(ApprovalTerm), Quotas: map[string]int{
-		"breaker_orders": 50, "image_activations": 10, "bulk_key_operations": 10,
-	}}
-}
+// DefaultPolicy is two people within an hour.
+func DefaultPolicy() Policy { return Policy{Approvals: 2, ApprovalTerm: Duration(ApprovalTerm)} }
 
 // DefaultCeremony is that of a vault that is made without one being planned.
 func DefaultCeremony(by string) Ceremony {
@@ -112,12 +109,14 @@ func DefaultCeremony(by string) Ceremony {
 
 // SampleCeremony is one to begin from.
 func SampleCeremony() Ceremony {
+	p := DefaultPolicy()
+	p.Quotas = map[string]int{"breaker": 50, "image": 50, "keys": 10_000}
 	return written(Ceremony{
 		Schema: ceremonySchema, Vault: "north 2026", Tenant: "Example Grid North", Kind: KindSoftware,
 		Participants: []Participant{
 			{Name: "alice", Role: "security officer"}, {Name: "bob", Role: "key custodian"}, {Name: "carol", Role: "witness"},
 		},
-		Data: "is", Journal: "/journal/key.journal", PassphraseFile: "root.passphrase", ScryptWork: 18, Policy: DefaultPolicy(),
+		Data: "is", Journal: "/journal/key.journal", PassphraseFile: "root.passphrase", ScryptWork: 18, Policy: p,
 	})
 }
 
@@ -203,14 +202,14 @@ func (c Ceremony) checkPeople() error {
 
 func (p Policy) check() error {
 	switch {
-	case p.Approvals < 2 || p.Approvals > 9:
-		return fmt.Errorf("%w: policy: approvals: want 2 to 9, got %d", ErrCeremony, p.Approvals)
+	case p.Approvals != 2:
+		return fmt.Errorf("%w: policy: approvals: want 2, got %d", ErrCeremony, p.Approvals)
 	case p.ApprovalTerm < Duration(time.Minute) || p.ApprovalTerm > Duration(7*24*time.Hour):
 		return fmt.Errorf("%w: policy: approval_term: want 1m to 168h, got %s", ErrCeremony, time.Duration(p.ApprovalTerm))
 	}
 	for name, n := range p.Quotas {
 		if n < 0 || name == "" {
-			return fmt.Errorf("%w: policy: quotas_per_hour: %q: want 0 or more, got %d", ErrCeremony, name, n)
+			return fmt.Errorf("%w: policy: quotas: %q: want 0 or more, got %d", ErrCeremony, name, n)
 		}
 	}
 	return nil

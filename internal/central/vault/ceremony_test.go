@@ -38,7 +38,7 @@ func heldCeremony(t *testing.T, change func(*vault.InitOptions)) (dir string, r 
 
 func TestTheSampleCeremonyIsOne(t *testing.T) {
 	c, err := vault.ParseCeremony([]byte(vault.SampleCeremony().Text()))
-	if err != nil || c.Policy.Approvals != 2 || c.Policy.Quotas["breaker_orders"] != 50 || c.Hash() != vault.SampleCeremony().Hash() {
+	if err != nil || c.Policy.Approvals != 2 || c.Policy.Quotas["breaker"] != 50 || c.Hash() != vault.SampleCeremony().Hash() {
 		t.Errorf("got %+v, %v", c, err)
 	}
 }
@@ -53,6 +53,7 @@ func TestACeremonyThatLeavesSomethingOpenIsRefused(t *testing.T) {
 		"a token is missing":    {`"software"`, `"pkcs11"`},
 		"an unknown member":     {`"data"`, `"dada"`},
 		"one approval":          {`"approvals": 2`, `"approvals": 1`},
+		"three approvals":       {`"approvals": 2`, `"approvals": 3`},
 		"approvals for a year":  {`"1h0m0s"`, `"8760h"`},
 		"a quota below 0":       {`: 50`, `: -1`},
 		"one person twice":      {`"bob"`, `"alice"`},

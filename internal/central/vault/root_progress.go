@@ -28,16 +28,21 @@ type reSealing struct {
 	Refused []string `json:"refused,omitempty"`
 }
 
+// ReSealed reports whether there is nothing to seal anew, as far as this process knows.
+func (v *Software) ReSealed() bool {
+	term := v.keys.Term()
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	return v.reSealed == term || v.keys.Terms()[0] == term // there is no older one
+}
+
 // ReSeal seals some rows anew that are under an older term than the one that seals, and tells whether there is more to do at
 // once. One node at a time does it. It reads no row twice in a pass; a pass that finds nothing is the last.
 func (v *Software) ReSeal(ctx context.Context) (more bool, err error) {
-	term := v.keys.Term()
-	v.mu.Lock()
-	settled := v.reSealed == term
-	v.mu.Unlock()
-	if settled || v.keys.Terms()[0] == term { // there is no older one
+	if v.ReSealed() {
 		return false, nil
 	}
+	term := v.keys.Term()
 	p, err := v.reSealState(ctx, term)
 	if err != nil {
 		return false, fmt.Errorf("vault: re-seal: %w", err)

@@ -49,6 +49,7 @@ func Run(t *testing.T, fresh Pair) {
 		"ACampaignIsNotServedByAnEarlierChange":             campaignBefore,
 		"OneNodeRunsTheCampaigns":                           campaignNodes,
 		"AKeyPastHalfOfItsCountersIsFound":                  spent,
+		"RowsAreSealedAnewByTheirTerm":                      reSeal,
 		"GrantsGoFromLiveToEndedToClosedAndNeverBack":       grants,
 		"ReadingsAreNeverReplaced":                          readings,
 		"ABootCounterRises":                                 epochs,
