@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/user"
 	"path/filepath"
+	"runtime/debug"
 	"strings"
 	"time"
 
@@ -169,6 +170,9 @@ func (o *operator) run(c *cobra.Command) error {
 	}
 	if _, err := os.Stat(cfg.CAFile()); errors.Is(err, fs.ErrNotExist) {
 		return withHint(fmt.Errorf("no central system in %s: %w", cfg.Data, err), "make one: meterseal central init --config %s", o.config)
+	}
+	if os.Getenv("GOGC") == "" {
+		debug.SetGCPercent(central.GCPercent)
 	}
 	is, err := central.Open(c.Context(), cfg, central.Deps{Now: clockWith(cfg.ClockOffset), Rand: rand.Reader, Log: log})
 	if err != nil {

@@ -18,7 +18,7 @@ import (
 )
 
 // inHand is how many concentrators the central system has in hand at once.
-const inHand = 32
+const inHand = rotation.DefaultConcentrators
 
 // floor writes what rotations write, and reads nothing: the same rows in the same commits, of so many concentrators at
 // once. No key is made, no journal written, nobody asked. Its rows are those of CC_LOCALE, which nothing else touches here.

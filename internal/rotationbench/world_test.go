@@ -10,6 +10,7 @@ import (
 	"os"
 	"path/filepath"
 	"sync"
+	"testing"
 	"time"
 
 	"filippo.io/age"
@@ -19,6 +20,7 @@ import (
 	"github.com/meterseal/meterseal/internal/bus"
 	"github.com/meterseal/meterseal/internal/central"
 	"github.com/meterseal/meterseal/internal/central/api"
+	"github.com/meterseal/meterseal/internal/central/audit"
 	"github.com/meterseal/meterseal/internal/central/store"
 	"github.com/meterseal/meterseal/internal/concentrator"
 	"github.com/meterseal/meterseal/internal/meter"
@@ -350,20 +352,35 @@ func (w *world) ask(ctx context.Context, stations []int, n int) error {
 	return err
 }
 
-// finish works until no change is open. What has to be tried again would be a fault.
+// run lets the central system work until the function that it returns is called.
+func (w *world) run(b *testing.B) (stop func()) {
+	b.Helper()
+	ctx, cancel := context.WithCancel(context.WithoutCancel(b.Context()))
+	done := make(chan error, 1)
+	go func() { done <- w.is.Run(ctx) }()
+	return func() {
+		cancel()
+		if err := <-done; err != nil && !errors.Is(err, context.Canceled) {
+			b.Error(err)
+		}
+	}
+}
+
+// finish waits until no change is open and every audit entry has its number. What has to be tried again would be a fault.
 func (w *world) finish(ctx context.Context) error {
 	for {
-		n, err := w.is.Beat(ctx)
+		open, next, err := w.db.Changes().Open(ctx)
 		if err != nil {
 			return err
 		}
-		if n > 0 {
-			continue
+		if open == 0 {
+			break
 		}
-		s, err := w.is.Status(ctx)
-		if err == nil && s.OpenChanges > 0 {
-			err = fmt.Errorf("%d changes did not come through at once", s.OpenChanges)
+		if next.After(time.Now()) {
+			return fmt.Errorf("%d changes did not come through at once", open)
 		}
-		return err
+		time.Sleep(20 * time.Millisecond)
 	}
+	_, err := audit.New(w.db, audit.Options{}).Sequence(ctx)
+	return err
 }

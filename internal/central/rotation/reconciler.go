@@ -17,6 +17,13 @@ import (
 	"github.com/meterseal/meterseal/internal/role"
 )
 
+// How much a Reconciler has in hand. Many concentrators at once share their commits, and one whose line is slow holds
+// nobody up; a pass takes a few times as many, because it ends when its last one does.
+const (
+	DefaultConcentrators = 64
+	DefaultBatch         = 12_800
+)
+
 // Config says what a Reconciler works with. Store, Vault, Provisioner, Hand and Now are required.
 type Config struct {
 	Store       Store
@@ -26,7 +33,7 @@ type Config struct {
 	Now         func() time.Time
 	Log         *slog.Logger
 	// Width is how many meters of one concentrator are searched at once (default 8), Concentrators how many of those are in
-	// hand (default 32), Batch how many changes one pass takes (default 1,600).
+	// hand (default DefaultConcentrators), Batch how many changes one pass takes (default DefaultBatch).
 	Width, Concentrators, Batch int
 	// RetryMin and RetryMax bound the time between two tries (defaults 2 s, 10 min).
 	RetryMin, RetryMax time.Duration
@@ -53,8 +60,8 @@ type Reconciler struct {
 // New returns a Reconciler; Run drives it.
 func New(cfg Config) *Reconciler {
 	cfg.Width = cmp.Or(cfg.Width, 8)
-	cfg.Concentrators = cmp.Or(cfg.Concentrators, 32)
-	cfg.Batch = cmp.Or(cfg.Batch, 1600)
+	cfg.Concentrators = cmp.Or(cfg.Concentrators, DefaultConcentrators)
+	cfg.Batch = cmp.Or(cfg.Batch, DefaultBatch)
 	cfg.RetryMin = cmp.Or(cfg.RetryMin, 2*time.Second)
 	cfg.RetryMax = cmp.Or(cfg.RetryMax, 10*time.Minute)
 	if cfg.Log == nil {

@@ -41,6 +41,8 @@ type postgresEngine struct {
 	pool   *pgxpool.Pool
 	schema int32
 	sqls   sync.Map // statements with "?", and the same with "$1"
+	// togethers are statements with "?", and how they are written for many rows.
+	togethers sync.Map
 }
 
 var _ engine = (*postgresEngine)(nil)
@@ -244,8 +246,12 @@ func drainPgx(rows pgx.Rows, each func(scanner) error) error {
 // maxPipelined is how many statements go to the server in one round trip.
 const maxPipelined = 512
 
-// execEach sends the statements without waiting for the answer of each; plain inserts go many rows a statement.
+// execEach runs a statement for many rows at once where that is possible, and else sends as many statements without waiting
+// for the answer of each.
 func (s postgresSession) execEach(ctx context.Context, query string, n int, args func(int) []any) (changed int64, err error) {
+	if changed, done, err := s.execTogether(ctx, query, n, args); done || err != nil {
+		return changed, err
+	}
 	row, plain := insertedRow(query)
 	// PostgreSQL refuses to touch a row twice in one statement.
 	plain = plain && !strings.Contains(query, "DO UPDATE")
@@ -311,6 +317,9 @@ func manyRows(query, row string, rows int) string {
 func (s postgresSession) queryEach(ctx context.Context, query string, n int, args func(int) []any,
 	each func(row) error,
 ) error {
+	if done, err := s.queryTogether(ctx, query, n, args, each); done || err != nil {
+		return err
+	}
 	for first := 0; first < n; first += maxPipelined {
 		b := &pgx.Batch{}
 		for i := first; i < min(n, first+maxPipelined); i++ {

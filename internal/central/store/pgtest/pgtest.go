@@ -90,6 +90,16 @@ func (c *Cluster) Keep(ctx context.Context) (url string, err error) {
 	return c.url(name), nil
 }
 
+// PID is the process of the server, 0 if there is none. Those of its sessions are its children.
+func (c *Cluster) PID() int {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.server == nil || c.server.Process == nil {
+		return 0
+	}
+	return c.server.Process.Pid
+}
+
 // drop removes a database, with whatever is still connected to it.
 func (c *Cluster) drop(name string) error {
 	c.mu.Lock()
