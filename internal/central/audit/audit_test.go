@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"crypto/ed25519"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"slices"
@@ -11,11 +12,13 @@ import (
 	"testing"
 	"time"
 
+	"github.com/google/go-cmp/cmp"
 	"golang.org/x/mod/sumdb/tlog"
 
 	"github.com/meterseal/meterseal/dlms"
 	"github.com/meterseal/meterseal/internal/central/audit"
 	"github.com/meterseal/meterseal/internal/central/store"
+	"github.com/meterseal/meterseal/internal/role"
 )
 
 var meter = dlms.SystemTitle{'M', 'S', 'L', 0, 0, 0, 0, 1}
@@ -261,4 +264,109 @@ func TestExportWithoutASigningKeyIsRefused(t *testing.T) {
 	if _, err := audit.New(w.store, audit.Options{}).Export(t.Context(), new(bytes.Buffer)); !errors.Is(err, audit.ErrNoSigner) {
 		t.Fatalf("want ErrNoSigner, got %v", err)
 	}
+}
+
+// batch is n entries that say the same of different keys, and one that says something else between them.
+func batch(n int, action audit.Action) []audit.Entry {
+	var out []audit.Entry
+	for i := range n {
+		m := dlms.SystemTitle{'M', 'S', 'L', 0, 0, 0, 1, byte(i)}
+		e := audit.Entry{
+			Actor: "system:<test>", Action: action, Phase: audit.Intent, Op: "0011", Outcome: "why",
+			Subject: audit.KeySubject(role.KeyRef{Meter: m, Role: role.CCLAN, Version: 7}, "a1b2c3"), Detail: map[string]string{"from": "sent"},
+		}
+		e.Subject.Device = meter
+		if out = append(out, e); i == 1 {
+			e.Phase, e.Outcome = audit.Result, "refused"
+			out = append(out, e)
+		}
+	}
+	return out
+}
+
+func TestABatchIsOneRecordThatNamesEveryKey(t *testing.T) {
+	w := newWorld(t)
+	for _, n := range []int{1, 2, 128, 200} {
+		at := time.Date(2026, 11, 3, 4, 5, 6, 0, time.UTC)
+		log := audit.New(w.store, audit.Options{Signer: w.signer, Now: func() time.Time { return at }})
+		want := batch(n, audit.Action(fmt.Sprintf("batch.of-%d", n)))
+		if err := log.Append(t.Context(), want...); err != nil {
+			t.Fatal(err)
+		}
+		var got []audit.Entry
+		records := map[int64]bool{}
+		_, err := audit.Verify(bytes.NewReader(w.export()), audit.VerifyOptions{Trusted: w.key, Each: func(i int64, e audit.Entry) error {
+			if e.Action == want[0].Action {
+				got, records[i] = append(got, e), true
+			}
+			return nil
+		}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		slices.SortStableFunc(got, func(a, b audit.Entry) int { return bytes.Compare(a.Subject.Meter[:], b.Subject.Meter[:]) })
+		for i := range want {
+			want[i].At = at
+		}
+		if diff := cmp.Diff(want, got); diff != "" {
+			t.Fatalf("batch of %d: %s", n, diff)
+		}
+		if want := (n+127)/128 + min(n-1, 1); len(records) != want {
+			t.Errorf("batch of %d: want %d records, got %d", n, want, len(records))
+		}
+	}
+}
+
+// TestAMeterIsFoundInEveryRecordThatNamesIt asks before and after the records were numbered.
+func TestAMeterIsFoundInEveryRecordThatNamesIt(t *testing.T) {
+	w := newWorld(t)
+	m := dlms.SystemTitle{'M', 'S', 'L', 0, 0, 0, 1, 3}
+	other := dlms.SystemTitle{'M', 'S', 'L', 0, 0, 0, 1, 199}
+	check := func(f audit.Filter, want ...audit.Action) {
+		t.Helper()
+		rows, err := w.log.List(t.Context(), f)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var got []audit.Action
+		for _, r := range rows {
+			var e audit.Entry
+			if err := json.Unmarshal(r.Body, &e); err != nil {
+				t.Fatal(err)
+			}
+			if r.Meter != f.Meter || e.Subject.Meter != f.Meter || len(e.Keys) > 0 || e.Subject.CheckValue == "" {
+				t.Errorf("got %s of %s: %s", r.Action, r.Meter, r.Body)
+			}
+			got = append(got, r.Action)
+		}
+		if !slices.Equal(got, want) {
+			t.Errorf("%+v: want %v, got %v", f, want, got)
+		}
+	}
+	var numbered []audit.Action
+	for round := range 4 {
+		one := audit.Action(fmt.Sprintf("round.%d.batch", round))
+		two := audit.Action(fmt.Sprintf("round.%d.single", round))
+		if err := w.log.Append(t.Context(), append(batch(150, one), batch(4, two)[4:]...)...); err != nil {
+			t.Fatal(err)
+		}
+		numbered = append(numbered, one, two)
+		check(audit.Filter{Meter: m}, numbered...)
+		check(audit.Filter{Meter: m, Action: one}, one)
+		check(audit.Filter{Meter: m, Newest: true, Limit: 1}, two)
+		check(audit.Filter{Meter: other})
+		if round == 2 {
+			continue // these two are left without a number until the next round
+		}
+		if _, err := w.log.Sequence(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		check(audit.Filter{Meter: m}, numbered...)
+	}
+	rows, err := w.log.List(t.Context(), audit.Filter{Meter: m})
+	if err != nil {
+		t.Fatal(err)
+	}
+	check(audit.Filter{Meter: m, After: rows[2].ID, Limit: 2}, numbered[3:5]...)
+	check(audit.Filter{Meter: m, After: rows[2].ID, Newest: true}, numbered[1], numbered[0])
 }

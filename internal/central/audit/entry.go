@@ -3,6 +3,10 @@ package audit
 import (
 	"encoding/json"
 	"fmt"
+	"maps"
+	"slices"
+	"strconv"
+	"strings"
 	"time"
 
 	"github.com/meterseal/meterseal/dlms"
@@ -43,7 +47,7 @@ func KeySubject(ref role.KeyRef, checkValue string) Subject {
 	return Subject{Meter: ref.Meter, Role: ref.Role, Version: ref.Version, CheckValue: checkValue}
 }
 
-// Entry is one record. Its JSON form, as first written, is the leaf that is hashed.
+// Entry is one record: a deed. Its JSON form, as first written, is the leaf that is hashed.
 type Entry struct {
 	At      time.Time         `json:"at"`
 	Actor   Actor             `json:"actor"`
@@ -53,21 +57,162 @@ type Entry struct {
 	Subject Subject           `json:"subject,omitzero"`
 	Outcome string            `json:"outcome,omitempty"`
 	Detail  map[string]string `json:"detail,omitempty"`
+	// Keys are the keys that it was done to where those are several: whatever else there is to say is the same for all of
+	// them. Log writes them, so that a batch is one record; who appends entries or reads them sees one for each key.
+	Keys []KeyName `json:"keys,omitempty"`
+}
+
+// KeyName is what one key of a record adds to its subject.
+type KeyName struct {
+	Meter      dlms.SystemTitle `json:"meter"`
+	Version    uint32           `json:"version"`
+	CheckValue string           `json:"check_value,omitempty"`
+}
+
+// Each returns the entry of each key of a record, or the entry itself if it names none.
+func (e Entry) Each() []Entry {
+	if len(e.Keys) == 0 {
+		return []Entry{e}
+	}
+	out := make([]Entry, len(e.Keys))
+	for i, k := range e.Keys {
+		out[i] = e
+		out[i].Keys = nil
+		out[i].Subject.Meter, out[i].Subject.Version, out[i].Subject.CheckValue = k.Meter, k.Version, k.CheckValue
+	}
+	return out
 }
 
 // MaxEntry bounds the encoded size of an entry, in bytes.
 const MaxEntry = 16 << 10
 
-func (e Entry) row() (Row, error) {
-	if e.Actor == "" || e.Action == "" || e.Phase == "" {
-		return Row{}, fmt.Errorf("audit entry %q: want an actor, an action and a phase", e.Action)
+// maxKeys is how many keys one record names: far below MaxEntry with all that is said beside them.
+const maxKeys = 128
+
+// record is an entry on its way into the log, with the keys that it was found to share its words with.
+type record struct {
+	Entry
+	keys []KeyName
+}
+
+// ofKey reports whether an entry is about one version of a key, named in plain words.
+func (e *Entry) ofKey() bool {
+	return !e.Subject.Meter.IsZero() && e.Subject.Role != 0 && e.Subject.Version != 0 && len(e.Keys) == 0 &&
+		strings.Trim(e.Subject.CheckValue, "0123456789abcdefABCDEF") == ""
+}
+
+func (e *Entry) keyName() KeyName {
+	return KeyName{Meter: e.Subject.Meter, Version: e.Subject.Version, CheckValue: e.Subject.CheckValue}
+}
+
+// says reports whether two entries say the same, but for the key.
+func (e *Entry) says(o *Entry) bool {
+	return e.Action == o.Action && e.Phase == o.Phase && e.Op == o.Op && e.Actor == o.Actor &&
+		e.Outcome == o.Outcome && e.Subject.Role == o.Subject.Role && e.Subject.Device == o.Subject.Device &&
+		e.Subject.Grant == o.Subject.Grant && maps.Equal(e.Detail, o.Detail)
+}
+
+// nearby is how many records back one is looked for that says the same: a batch alternates between few things.
+const nearby = 4
+
+// records puts entries of keys that say the same into one record, at the place of the first.
+func records(entries []Entry, now time.Time) []record {
+	var out []record
+next:
+	for i := range entries {
+		e := &entries[i]
+		at := e.At
+		if at.IsZero() {
+			at = now
+		}
+		if e.ofKey() {
+			for r := len(out) - 1; r >= max(0, len(out)-nearby); r-- {
+				if o := &out[r]; o.keys != nil && len(o.keys) < maxKeys && o.At.Equal(at) && e.says(&o.Entry) {
+					o.keys = append(o.keys, e.keyName())
+					continue next
+				}
+			}
+		}
+		r := record{Entry: *e}
+		if r.At = at; e.ofKey() {
+			r.keys = append(make([]KeyName, 0, min(maxKeys, len(entries)-i)), e.keyName())
+		}
+		out = append(out, r)
 	}
-	body, err := json.Marshal(e)
-	if err != nil {
-		return Row{}, fmt.Errorf("audit entry %q: %w", e.Action, err)
+	return out
+}
+
+func (r record) row() (Row, error) {
+	if r.Actor == "" || r.Action == "" || r.Phase == "" {
+		return Row{}, fmt.Errorf("audit entry %q: want an actor, an action and a phase", r.Action)
 	}
-	if len(body) > MaxEntry {
-		return Row{}, fmt.Errorf("audit entry %q: %d bytes, want at most %d", e.Action, len(body), MaxEntry)
+	row := Row{At: r.At, Actor: r.Actor, Action: r.Action, Meter: r.Subject.Meter}
+	if len(r.keys) > 1 {
+		row.Meter = dlms.SystemTitle{}
+		r.Subject.Meter, r.Subject.Version, r.Subject.CheckValue = dlms.SystemTitle{}, 0, ""
 	}
-	return Row{At: e.At, Actor: e.Actor, Action: e.Action, Meter: e.Subject.Meter, Body: body}, nil
+	var err error
+	if row.Body, err = json.Marshal(r.Entry); err != nil {
+		return Row{}, fmt.Errorf("audit entry %q: %w", r.Action, err)
+	}
+	if len(r.keys) > 1 {
+		row.Body, row.Meters = appendKeys(row.Body, r.keys), titlesOf(r.keys)
+	}
+	if len(row.Body) > MaxEntry {
+		return Row{}, fmt.Errorf("audit entry %q: %d bytes, want at most %d", r.Action, len(row.Body), MaxEntry)
+	}
+	return row, nil
+}
+
+// appendKeys writes the keys into the object that an entry without keys was written as, as Marshal would: the entries of a
+// batch are many, and each is three plain words.
+func appendKeys(body []byte, keys []KeyName) []byte {
+	body = slices.Grow(body, 80*len(keys))
+	body = append(body[:len(body)-1], `,"keys":[`...)
+	for i, k := range keys {
+		if i > 0 {
+			body = append(body, ',')
+		}
+		body = append(append(body, `{"meter":"`...), k.Meter.String()...)
+		body = strconv.AppendUint(append(body, `","version":`...), uint64(k.Version), 10)
+		if k.CheckValue != "" {
+			body = append(append(append(body, `,"check_value":"`...), k.CheckValue...), '"')
+		}
+		body = append(body, '}')
+	}
+	return append(body, ']', '}')
+}
+
+// titlesOf lists the meters, one after the other, each once.
+func titlesOf(keys []KeyName) []byte {
+	out := make([]byte, 0, 8*len(keys))
+	for i, k := range keys {
+		if i == 0 || k.Meter != keys[i-1].Meter {
+			out = append(out, k.Meter[:]...)
+		}
+	}
+	return out
+}
+
+// split makes a row for each key of a record, those of one meter only unless that is zero. They share the record's number.
+func (r Row) split(meter dlms.SystemTitle) ([]Row, error) {
+	if len(r.Meters) == 0 {
+		return []Row{r}, nil
+	}
+	var e Entry
+	if err := json.Unmarshal(r.Body, &e); err != nil {
+		return nil, fmt.Errorf("audit record %d: %w", r.ID, err)
+	}
+	var out []Row
+	for _, one := range e.Each() {
+		if !meter.IsZero() && one.Subject.Meter != meter {
+			continue
+		}
+		body, err := json.Marshal(one)
+		if err != nil {
+			return nil, fmt.Errorf("audit record %d: %w", r.ID, err)
+		}
+		out = append(out, Row{ID: r.ID, At: r.At, Actor: r.Actor, Action: r.Action, Meter: one.Subject.Meter, Body: body})
+	}
+	return out, nil
 }

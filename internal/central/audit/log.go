@@ -1,14 +1,18 @@
 package audit
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 	"time"
 
 	"golang.org/x/mod/sumdb/note"
 	"golang.org/x/mod/sumdb/tlog"
+
+	"github.com/meterseal/meterseal/dlms"
 )
 
 // Options of New.
@@ -46,18 +50,19 @@ func New(store Store, o Options) *Log {
 	return &Log{store: store, o: o}
 }
 
-// Append writes entries in one commit, or as a part of the caller's Update. Entries without a time get the clock's.
+// Append writes entries in one commit, or as a part of the caller's Update. Entries without a time get the clock's. Entries
+// that say the same of several keys become one record that names all of them.
 func (l *Log) Append(ctx context.Context, entries ...Entry) error {
-	rows := make([]Row, len(entries))
-	for i, e := range entries {
-		if e.At.IsZero() {
-			e.At = l.o.Now().UTC().Truncate(time.Microsecond)
-		}
-		row, err := e.row()
-		if err != nil {
+	if len(entries) == 0 {
+		return nil
+	}
+	recs := records(entries, l.o.Now().UTC().Truncate(time.Microsecond))
+	rows := make([]Row, len(recs))
+	for i, r := range recs {
+		var err error
+		if rows[i], err = r.row(); err != nil {
 			return err
 		}
-		rows[i] = row
 	}
 	err := l.store.Update(ctx, func(ctx context.Context) error { return l.store.AppendAudit(ctx, rows) })
 	if err != nil {
@@ -66,8 +71,23 @@ func (l *Log) Append(ctx context.Context, entries ...Entry) error {
 	return nil
 }
 
-// List reads entries, for a person to look at. It proves nothing: see Export and Verify.
-func (l *Log) List(ctx context.Context, f Filter) ([]Row, error) { return l.store.ListAudit(ctx, f) }
+// List reads entries, for a person to look at: one for each key of a record, all with the record's number. It proves
+// nothing: see Export and Verify.
+func (l *Log) List(ctx context.Context, f Filter) ([]Row, error) {
+	records, err := l.store.ListAudit(ctx, f)
+	if err != nil {
+		return nil, err
+	}
+	out := make([]Row, 0, len(records))
+	for _, r := range records {
+		rows, err := r.split(f.Meter)
+		if err != nil {
+			return nil, err
+		}
+		out = append(out, rows...)
+	}
+	return out, nil
+}
 
 // sequenceBatch is how many entries are numbered in one commit.
 const sequenceBatch = 500
@@ -117,7 +137,29 @@ func (l *Log) number(ctx context.Context, rows []Row) error {
 		fresh.hashes = append(fresh.hashes, hashes...)
 		leaves[i] = Leaf{N: n, ID: r.ID}
 	}
+	if err := l.store.SaveAuditMentions(ctx, mentions(rows)); err != nil {
+		return err
+	}
 	return l.store.SaveAuditLeaves(ctx, leaves, first, fresh.hashes)
+}
+
+// mentions lists, for each meter that records of several keys name, which records those are.
+func mentions(rows []Row) []Mention {
+	at := map[dlms.SystemTitle]int{}
+	var out []Mention
+	for _, r := range rows {
+		for meters := r.Meters; len(meters) >= len(dlms.SystemTitle{}); meters = meters[len(dlms.SystemTitle{}):] {
+			m := dlms.SystemTitle(meters[:len(dlms.SystemTitle{})])
+			i, known := at[m]
+			if !known {
+				i = len(out)
+				at[m], out = i, append(out, Mention{Meter: m})
+			}
+			out[i].IDs = append(out[i].IDs, r.ID)
+		}
+	}
+	slices.SortFunc(out, func(a, b Mention) int { return bytes.Compare(a.Meter[:], b.Meter[:]) })
+	return out
 }
 
 // freshHashes reads stored hashes, those of the batch at hand from memory.

@@ -15,8 +15,15 @@ type Row struct {
 	At     time.Time
 	Actor  Actor
 	Action Action
-	Meter  dlms.SystemTitle // zero: none
+	Meter  dlms.SystemTitle // zero: none, or several
+	Meters []byte           // the titles of several, one after the other
 	Body   []byte
+}
+
+// Mention says which records of several keys name a meter.
+type Mention struct {
+	Meter dlms.SystemTitle
+	IDs   []int64 // rising
 }
 
 // Leaf is a numbered entry.
@@ -30,8 +37,8 @@ type Leaf struct {
 type Filter struct {
 	Meter  dlms.SystemTitle
 	Action Action
-	After  int64 // only entries with a greater id
-	Limit  int   // 0: 1,000
+	After  int64 // only records with a greater id
+	Limit  int   // how many records; 0: 1,000
 	// Newest lists the newest entries first; After is then an upper bound, 0 for none.
 	Newest bool
 }
@@ -45,7 +52,11 @@ type Store interface {
 	View(ctx context.Context, fn func(ctx context.Context) error) error
 
 	AppendAudit(ctx context.Context, rows []Row) error
+	// ListAudit returns records as they were appended. Those of a meter are found whether they name it alone or among
+	// others, and whether they were numbered or not.
 	ListAudit(ctx context.Context, f Filter) ([]Row, error)
+	// SaveAuditMentions notes, together with the leaves, which of the numbered records name which meters.
+	SaveAuditMentions(ctx context.Context, ms []Mention) error
 
 	// UnnumberedAudit returns committed entries without a leaf, oldest first.
 	UnnumberedAudit(ctx context.Context, limit int) ([]Row, error)

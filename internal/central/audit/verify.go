@@ -25,7 +25,8 @@ type VerifyOptions struct {
 	// Known are earlier heads (of OpenCheckpoint): the export must still have each of them as its beginning. They
 	// find a log that was cut short and signed again.
 	Known []tlog.Tree
-	// Each, where set, is called with every record in order, before the whole is known to be genuine.
+	// Each, where set, is called with every record in order, before the whole is known to be genuine; once for each key
+	// where a record names several.
 	Each func(n int64, e Entry) error
 }
 
@@ -85,8 +86,10 @@ func (v *verifier) record() error {
 		if err := json.Unmarshal(r.Entry, &e); err != nil {
 			return fmt.Errorf("record %d: %w", r.N, err)
 		}
-		if err := v.o.Each(r.N, e); err != nil {
-			return err
+		for _, one := range e.Each() {
+			if err := v.o.Each(r.N, one); err != nil {
+				return err
+			}
 		}
 	}
 	return v.known()

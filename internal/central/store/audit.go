@@ -12,10 +12,10 @@ var _ audit.Store = (*Store)(nil)
 
 // AppendAudit implements audit.Store.
 func (s *Store) AppendAudit(ctx context.Context, rows []audit.Row) error {
-	return s.insertEach(ctx, `INSERT INTO audit_entries (at, actor, action, meter, body) VALUES (?, ?, ?, ?, ?)`,
+	return s.insertEach(ctx, `INSERT INTO audit_entries (at, actor, action, meter, meters, body) VALUES (?, ?, ?, ?, ?, ?)`,
 		len(rows), func(i int) []any {
 			r := rows[i]
-			return []any{micros(r.At), string(r.Actor), string(r.Action), nullTitle(r.Meter), r.Body}
+			return []any{micros(r.At), string(r.Actor), string(r.Action), nullTitle(r.Meter), nullBytes(r.Meters), r.Body}
 		})
 }
 
@@ -27,45 +27,31 @@ func nullTitle(t dlms.SystemTitle) any {
 	return t[:]
 }
 
-const auditColumns = `id, at, actor, action, meter, body`
+// nullBytes stores no bytes as NULL.
+func nullBytes(b []byte) any {
+	if len(b) == 0 {
+		return nil
+	}
+	return b
+}
+
+const auditColumns = `id, at, actor, action, meter, meters, body`
 
 func scanAuditRow(r scanner) (a audit.Row, err error) {
 	var at int64
-	err = r.Scan(&a.ID, &at, &a.Actor, &a.Action, titleOf(&a.Meter), &a.Body)
+	err = r.Scan(&a.ID, &at, &a.Actor, &a.Action, titleOf(&a.Meter), &a.Meters, &a.Body)
 	a.At = fromMicros(at)
 	return a, err
 }
 
-// ListAudit implements audit.Store.
-func (s *Store) ListAudit(ctx context.Context, f audit.Filter) ([]audit.Row, error) {
-	query := `SELECT ` + auditColumns + ` FROM audit_entries WHERE 1 = 1`
-	var args []any
-	if !f.Meter.IsZero() {
-		query, args = query+` AND meter = ?`, append(args, f.Meter[:])
-	}
-	if f.Action != "" {
-		query, args = query+` AND action = ?`, append(args, string(f.Action))
-	}
-	if f.After > 0 && f.Newest {
-		query, args = query+` AND id < ?`, append(args, f.After)
-	} else if f.After > 0 {
-		query, args = query+` AND id > ?`, append(args, f.After)
-	}
-	if f.Limit <= 0 {
-		f.Limit = 1000
-	}
-	order := ` ORDER BY id LIMIT ?`
-	if f.Newest {
-		order = ` ORDER BY id DESC LIMIT ?`
-	}
-	return list(ctx, s, scanAuditRow, query+order, append(args, f.Limit)...)
-}
+// lastNumbered is the id of the newest entry that has a leaf.
+const lastNumbered = `coalesce((SELECT entry + entries - 1 FROM audit_leaves ORDER BY n DESC LIMIT 1), 0)`
 
 // UnnumberedAudit implements audit.Store. Entries are numbered in the order of their ids, so all those without a leaf
 // come after the last one that has one.
 func (s *Store) UnnumberedAudit(ctx context.Context, limit int) ([]audit.Row, error) {
 	return list(ctx, s, scanAuditRow, `SELECT `+auditColumns+` FROM audit_entries
-		WHERE id > coalesce((SELECT entry + entries - 1 FROM audit_leaves ORDER BY n DESC LIMIT 1), 0) ORDER BY id LIMIT ?`, limit)
+		WHERE id > `+lastNumbered+` ORDER BY id LIMIT ?`, limit)
 }
 
 // AuditSize implements audit.Store.

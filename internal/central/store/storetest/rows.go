@@ -6,12 +6,10 @@ import (
 	"errors"
 	"path/filepath"
 	"slices"
-	"sync"
 	"testing"
 	"time"
 
 	"github.com/meterseal/meterseal/dlms"
-	"github.com/meterseal/meterseal/internal/central/audit"
 	"github.com/meterseal/meterseal/internal/central/collect"
 	"github.com/meterseal/meterseal/internal/central/fleet"
 	"github.com/meterseal/meterseal/internal/central/rotation"
@@ -269,45 +267,6 @@ func deviceLog(t *testing.T, w *world) {
 		t.Errorf("a log that is shorter than what it told: want ErrEpoch, got %v", err)
 	}
 	w.must(w.CheckDeviceLog(t.Context(), dc, 4))
-}
-
-func auditLeaves(t *testing.T, w *world) {
-	log := audit.New(w.Store, audit.Options{Now: func() time.Time { return at }})
-	var wg sync.WaitGroup
-	for range 10 {
-		wg.Go(func() {
-			for range 10 {
-				if err := log.Append(t.Context(), audit.Entry{Actor: "a", Action: "b.c", Phase: audit.Done, Outcome: "x"}); err != nil {
-					t.Error(err)
-				}
-			}
-		})
-		wg.Go(func() {
-			if _, err := log.Sequence(t.Context()); err != nil {
-				t.Error(err)
-			}
-		})
-	}
-	wg.Wait()
-	_, err := log.Sequence(t.Context())
-	w.must(err)
-	size, err := w.AuditSize(t.Context())
-	w.must(err)
-	leaves, err := w.AuditLeaves(t.Context(), 0, 1000)
-	w.must(err)
-	if size != 100 || len(leaves) != 100 {
-		t.Fatalf("want 100 leaves, got %d and %d", size, len(leaves))
-	}
-	for i, l := range leaves {
-		if l.N != int64(i) || i > 0 && l.ID <= leaves[i-1].ID {
-			t.Fatalf("leaf %d: got %d, entry %d", i, l.N, l.ID)
-		}
-	}
-	newest, err := log.List(t.Context(), audit.Filter{Action: "b.c", Newest: true, Limit: 3})
-	w.must(err)
-	if len(newest) != 3 || newest[0].ID <= newest[2].ID || !newest[0].At.Equal(at) || !newest[0].Meter.IsZero() {
-		t.Errorf("newest: got %+v", newest)
-	}
 }
 
 func (w *world) ask(dc dlms.SystemTitle, roles []role.Role, meters ...dlms.SystemTitle) int {

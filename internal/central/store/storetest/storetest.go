@@ -55,6 +55,7 @@ func Run(t *testing.T, fresh Pair) {
 		"ABootCounterRises":                                 epochs,
 		"ADeviceLogHasNoGap":                                deviceLog,
 		"AuditLeavesAreNumberedInOrderWithoutAGap":          auditLeaves,
+		"AMeterIsFoundInAuditRecordsOfManyKeys":             auditMentions,
 		"DueTakesOneChangeAMeter":                           dueChanges,
 		"AKeyHasOneOpenChange":                              oneOpenChange,
 		"WhatAPeerSaidIsStorable":                           hostileText,
