@@ -370,3 +370,18 @@ func TestAMeterIsFoundInEveryRecordThatNamesIt(t *testing.T) {
 	check(audit.Filter{Meter: m, After: rows[2].ID, Limit: 2}, numbered[3:5]...)
 	check(audit.Filter{Meter: m, After: rows[2].ID, Newest: true}, numbered[1], numbered[0])
 }
+
+func TestAKeyInARecordIsReadAsItWasWritten(t *testing.T) {
+	for _, k := range []audit.KeyName{{Meter: meter, Version: 1}, {Meter: meter, Version: 1<<32 - 1, CheckValue: "00ffAB"}} {
+		b, err := json.Marshal([]audit.KeyName{k})
+		var got []audit.KeyName
+		if err != nil || json.Unmarshal(b, &got) != nil || len(got) != 1 || got[0] != k {
+			t.Errorf("%+v: got %s, %+v, %v", k, b, got, err)
+		}
+	}
+	for _, text := range []string{"", "4D534C0000000001", "4D534C0000000001 2 aa", "4D534C0000000001 v-1", "4D53 v1", "4D534C0000000001 v4294967296", "4D534C0000000001 v1 ", "4D534C0000000001 v1 xx", "4D534C0000000001 v1 aa bb"} {
+		if err := new(audit.KeyName).UnmarshalText([]byte(text)); err == nil {
+			t.Errorf("%q was taken", text)
+		}
+	}
+}

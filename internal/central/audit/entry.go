@@ -62,12 +62,48 @@ type Entry struct {
 	Keys []KeyName `json:"keys,omitempty"`
 }
 
-// KeyName is what one key of a record adds to its subject.
+// KeyName is what one key of a record adds to its subject. It reads "4D534C0000000001 v2 a1b2c3".
 type KeyName struct {
-	Meter      dlms.SystemTitle `json:"meter"`
-	Version    uint32           `json:"version"`
-	CheckValue string           `json:"check_value,omitempty"`
+	Meter      dlms.SystemTitle
+	Version    uint32
+	CheckValue string // hexadecimal, may be empty
 }
+
+// appendText writes a KeyName.
+func (k KeyName) appendText(b []byte) []byte {
+	b = append(b, k.Meter.String()...)
+	b = strconv.AppendUint(append(b, ` v`...), uint64(k.Version), 10)
+	if k.CheckValue != "" {
+		b = append(append(b, ' '), k.CheckValue...)
+	}
+	return b
+}
+
+// MarshalText implements encoding.TextMarshaler.
+func (k KeyName) MarshalText() ([]byte, error) { return k.appendText(nil), nil }
+
+// UnmarshalText implements encoding.TextUnmarshaler.
+func (k *KeyName) UnmarshalText(text []byte) error {
+	words := strings.Split(string(text), " ")
+	if len(words) < 2 || len(words) > 3 || !strings.HasPrefix(words[1], "v") || len(words) == 3 && !hexadecimal(words[2]) {
+		return fmt.Errorf("key %.40q: want a meter, a version and a check value", text)
+	}
+	meter, err := dlms.ParseSystemTitle(words[0])
+	if err != nil {
+		return fmt.Errorf("key %.40q: %w", text, err)
+	}
+	version, err := strconv.ParseUint(words[1][1:], 10, 32)
+	if err != nil {
+		return fmt.Errorf("key %.40q: %w", text, err)
+	}
+	*k = KeyName{Meter: meter, Version: uint32(version)}
+	if len(words) == 3 {
+		k.CheckValue = words[2]
+	}
+	return nil
+}
+
+func hexadecimal(s string) bool { return s != "" && strings.Trim(s, "0123456789abcdefABCDEF") == "" }
 
 // Each returns the entry of each key of a record, or the entry itself if it names none.
 func (e Entry) Each() []Entry {
@@ -98,7 +134,7 @@ type record struct {
 // ofKey reports whether an entry is about one version of a key, named in plain words.
 func (e *Entry) ofKey() bool {
 	return !e.Subject.Meter.IsZero() && e.Subject.Role != 0 && e.Subject.Version != 0 && len(e.Keys) == 0 &&
-		strings.Trim(e.Subject.CheckValue, "0123456789abcdefABCDEF") == ""
+		(e.Subject.CheckValue == "" || hexadecimal(e.Subject.CheckValue))
 }
 
 func (e *Entry) keyName() KeyName {
@@ -164,21 +200,16 @@ func (r record) row() (Row, error) {
 	return row, nil
 }
 
-// appendKeys writes the keys into the object that an entry without keys was written as, as Marshal would: the entries of a
+// appendKeys writes the keys into the object that an entry without keys was written as, as Marshal would: the keys of a
 // batch are many, and each is three plain words.
 func appendKeys(body []byte, keys []KeyName) []byte {
-	body = slices.Grow(body, 80*len(keys))
+	body = slices.Grow(body, 40*len(keys))
 	body = append(body[:len(body)-1], `,"keys":[`...)
 	for i, k := range keys {
 		if i > 0 {
 			body = append(body, ',')
 		}
-		body = append(append(body, `{"meter":"`...), k.Meter.String()...)
-		body = strconv.AppendUint(append(body, `","version":`...), uint64(k.Version), 10)
-		if k.CheckValue != "" {
-			body = append(append(append(body, `,"check_value":"`...), k.CheckValue...), '"')
-		}
-		body = append(body, '}')
+		body = append(k.appendText(append(body, '"')), '"')
 	}
 	return append(body, ']', '}')
 }
