@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"crypto/rand"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -11,7 +12,6 @@ import (
 	"strings"
 	"testing"
 
-	"filippo.io/age"
 	"github.com/spf13/cobra"
 
 	"github.com/meterseal/meterseal/dlms"
@@ -21,6 +21,7 @@ import (
 	"github.com/meterseal/meterseal/dlms/link/hdlc"
 	"github.com/meterseal/meterseal/dlms/security"
 	dlmsserver "github.com/meterseal/meterseal/dlms/server"
+	"github.com/meterseal/meterseal/internal/transport"
 )
 
 func TestABenchMeterIsBrowsedInWordsOverEitherLink(t *testing.T) {
@@ -85,11 +86,11 @@ func TestMetersOfEveryProfileAreBrowsedAtTheirLocalPort(t *testing.T) {
 	for profile, objects := range map[string]int{"linky": 5, "hardened": 6} {
 		t.Run(profile, func(t *testing.T) {
 			r := newRig(t)
-			is, err := age.GenerateX25519Identity()
+			is, err := transport.Generate(rand.Reader)
 			if err != nil {
 				t.Fatal(err)
 			}
-			r.ok(fmt.Sprintf("maker shipment --count 1 --profile %s --to %s --out shipment.age --factory-identity factory.key --factory-out meters.age", profile, is.Recipient()))
+			r.ok(fmt.Sprintf("maker shipment --count 1 --profile %s --to %s --out shipment.jsonl --key maker.key --factory-identity factory.key --factory-out meters.age", profile, is.Public()))
 			r.write("meters.yaml", "factory: meters.age\nfactory_identity: factory.key\ndata: meters\nlan_listen: 127.0.0.1:0\nlocal_listen: 127.0.0.1:0\n")
 			s, at := r.serve("meter --config meters.yaml --profile "+profile, `meter (\S+)  wrapper (\S+)  hdlc (\S+)\n`)
 			for _, to := range []string{" --connect " + at[1], " --hdlc " + at[2]} {

@@ -49,7 +49,7 @@ quotas, clock_offset, utc_offset, retry_min, retry_max. Paths are meant from the
 		Example: `  meterseal central init --config central.yaml
   meterseal central --config central.yaml
   meterseal central --config central.yaml --store postgres://meterseal@db.example:5432/meterseal
-  meterseal central import shipment.age --data ./is
+  meterseal central import shipment.jsonl --data ./is
   meterseal central rotate --role CC_LAN --wait --data ./is`,
 		Args: exactly(0),
 		RunE: func(c *cobra.Command, _ []string) error { return o.run(c) },
@@ -58,7 +58,7 @@ quotas, clock_offset, utc_offset, retry_min, retry_max. Paths are meant from the
 	c.Flags().StringVar(&o.store, "store", "", "PostgreSQL database, postgres://user@host:port/database (default: store of --config, or SQLite)")
 	o.flags(c.PersistentFlags())
 	c.AddCommand(o.initCommand(),
-		o.importCommand(), o.enrolCommand(), o.assignCommand(), o.provisionCommand(), o.associateCommand(),
+		o.makerCommand(), o.importCommand(), o.enrolCommand(), o.assignCommand(), o.provisionCommand(), o.associateCommand(),
 		o.collectCommand(), o.readingsCommand(), o.sightingsCommand(), o.breakerCommand(), o.clockCommand(),
 		o.broadcastCommand(), o.rollCallCommand(),
 		o.rotateCommand(), o.changesCommand(), o.keysCommand(), o.grantCommand(), o.grantEndCommand(),
@@ -111,8 +111,8 @@ func (o *operator) initCommand() *cobra.Command {
 		Short: "Make the vault's root and the certificates, once",
 		Long: `Makes the root of the vault and the certificates of the bus in the data directory of --config; what is there is left
 as it is. The vault is made by the smallest ceremony, with its transcript; for one that people agree on beforehand see
-'meterseal vault init'. It prints the vault's recipient, to which makers encrypt shipments and devices their enrolment, and the
-certificate that concentrators know the central system by.
+'meterseal vault init'. It prints the vault's transport key, to which makers seal shipments and devices their enrolment (it is
+in vault.pub in the data directory as well), and the certificate that concentrators know the central system by.
 
 The first person is let in: --person, by default you, as operator, field manager and auditor. What takes two people, such as a
 restore, takes key custodians too: let them in with 'meterseal central people add' before the first start.`,
@@ -133,9 +133,11 @@ restore, takes key custodians too: let them in with 'meterseal central people ad
 				return err
 			}
 			if o.json {
-				return printJSON(c, map[string]string{"recipient": recipient, "ca": cfg.CAFile(), "person": me})
+				return printJSON(c, map[string]string{
+					"recipient": recipient.String(), "fingerprint": recipient.Fingerprint(), "ca": cfg.CAFile(), "person": me,
+				})
 			}
-			return printf(c, "recipient  %s\nCA         %s\n", recipient, cfg.CAFile())
+			return printf(c, "recipient    %s\nfingerprint  %s\nCA           %s\n", recipient, recipient.Fingerprint(), cfg.CAFile())
 		},
 	}
 	c.Flags().StringVar(&who, "person", ownName(), "name of the first person; none: nobody")

@@ -19,9 +19,10 @@ func (o *operator) importCommand() *cobra.Command {
 	c := &cobra.Command{
 		Use:   "import FILE",
 		Short: "Import a maker's shipment",
-		Long: `Imports the meters of a maker's shipment file and reports by row what was refused; the good rows go in. Importing a
-file again changes nothing. The exit code is 0 only if every row that the file promises is in.`,
-		Example: "  meterseal central import shipment.age --data ./is",
+		Long: `Imports the meters of a maker's shipment file and reports by row what was refused; the good rows go in. The maker's
+signature over the whole file is verified first, with a key that 'meterseal central maker add' has registered; a file that
+was altered or cut is refused as a whole. Importing a file again changes nothing. The exit code is 0 only if every row is in.`,
+		Example: "  meterseal central import shipment.jsonl --data ./is",
 	}
 	return o.command(c, exactly(1), func(ctx context.Context, c *cobra.Command, is *api.Client, args []string) (err error) {
 		f, err := os.Open(args[0])
@@ -41,7 +42,7 @@ file again changes nothing. The exit code is 0 only if every row that the file p
 			return errors.Join(table(c.OutOrStdout(), rows), printf(c, "%s\n", report))
 		})
 		if err == nil && !report.Clean() {
-			err = withHint(fmt.Errorf("%d rows refused, %d missing", report.Refused, report.Missing),
+			err = withHint(fmt.Errorf("%d rows refused", report.Refused),
 				"the good rows are in; ask the maker for the others, and import the new file")
 		}
 		return errors.Join(err, shown)

@@ -239,7 +239,7 @@ func (o *operator) statusCommand() *cobra.Command {
 				{"system title", s.SystemTitle.String()},
 				{"time", when(s.Time)},
 				{"bus", s.BusURL},
-				{"recipient", s.VaultRecipient},
+				{"recipient", s.VaultRecipient.String()},
 				{"audit key", s.AuditKey},
 				{"meters", strconv.Itoa(len(s.Meters))},
 				{"key changes open", strconv.Itoa(s.OpenChanges)},

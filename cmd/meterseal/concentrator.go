@@ -21,7 +21,7 @@ central system enrol it.
 
 Fields of the configuration file: data, identity, is_url, is_ca, lan, timeout, dial_timeout, rediscover, parallel,
 utc_offset, clock_offset. Paths are meant from the directory of the file.`,
-		Example: `  meterseal concentrator init --config concentrator.yaml --title 4D534CC000000001 --recipient age1... --out enrol.json
+		Example: `  meterseal concentrator init --config concentrator.yaml --title 4D534CC000000001 --recipient vault.pub --out enrol.json
   meterseal concentrator --config concentrator.yaml`,
 		Args: exactly(0),
 		RunE: func(c *cobra.Command, _ []string) error { return runConcentrator(c, file) },
@@ -72,7 +72,7 @@ type enrolFlags struct {
 func (f *enrolFlags) add(c *cobra.Command) {
 	s := c.Flags()
 	s.StringVar(&f.title, "title", "", "its system title, 16 hexadecimal digits, which nothing else may bear")
-	s.StringVar(&f.recipient, "recipient", "", "the central system's recipient, age1...")
+	s.StringVar(&f.recipient, "recipient", "", "the central system's transport key: its file vault.pub, or the text of it")
 	s.StringVar(&f.out, "out", "enrol.json", "new file for the enrolment")
 	s.BoolVar(&f.json, "json", false, "print JSON")
 }
@@ -97,7 +97,7 @@ func concentratorInitCommand(file *string) *cobra.Command {
 		Use:     "init",
 		Short:   "Make a concentrator, once, and its enrolment file",
 		Long:    enrolLong,
-		Example: "  meterseal concentrator init --config concentrator.yaml --title 4D534CC000000001 --recipient age1... --out enrol.json",
+		Example: "  meterseal concentrator init --config concentrator.yaml --title 4D534CC000000001 --recipient vault.pub --out enrol.json",
 		Args:    exactly(0),
 		RunE: func(c *cobra.Command, _ []string) error {
 			if err := need(c, "config", "title", "recipient"); err != nil {
@@ -111,7 +111,11 @@ func concentratorInitCommand(file *string) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			made, err := concentrator.Init(cfg.Data, title, rand.Reader, f.recipient)
+			to, err := recipientOf(c, "--recipient", f.recipient)
+			if err != nil {
+				return err
+			}
+			made, err := concentrator.Init(cfg.Data, title, rand.Reader, to)
 			if err != nil {
 				return err
 			}

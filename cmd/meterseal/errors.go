@@ -15,6 +15,7 @@ import (
 	"github.com/meterseal/meterseal/dlms/security"
 	"github.com/meterseal/meterseal/internal/keysfile"
 	"github.com/meterseal/meterseal/internal/shipment"
+	"github.com/meterseal/meterseal/internal/transport"
 )
 
 // usageError is a command line that cannot be understood.
@@ -64,7 +65,8 @@ func hintFor(err error) string {
 		{keysfile.ErrBusy, "wait for the other process to end, or give each its own keys file"},
 		{keysfile.ErrCounters, "make the counters file beside the keys file writable; only for keys that are thrown away afterwards: --ephemeral-keys"},
 		{keysfile.ErrKeys, `the file is {"system_title": 16 hex digits, "ek": 32, "kek": 32, "ak": 32}; ak only where one is in use`},
-		{shipment.ErrNotForUs, "the maker has to encrypt it to this reader: see --to of meterseal maker shipment"},
+		{transport.ErrNotForUs, "it has to be sealed to this central system's transport key: see vault.pub in its data directory"},
+		{shipment.ErrFactory, "a factory reads the file of --factory-out of meterseal maker shipment, with the secret of --factory-identity"},
 		{age.ErrIncorrectIdentity, "the file was encrypted to somebody else"},
 		{syscall.ECONNREFUSED, "nobody listens there: check the address, and that the other side is running"},
 		{syscall.EADDRINUSE, "another process listens there: stop it, or take another port"},

@@ -4,8 +4,10 @@ import (
 	"crypto/rand"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
+	"path/filepath"
 	"strings"
 
 	"filippo.io/age"
@@ -13,13 +15,14 @@ import (
 
 	"github.com/meterseal/meterseal/internal/config"
 	"github.com/meterseal/meterseal/internal/shipment"
+	"github.com/meterseal/meterseal/internal/transport"
 )
 
 func makerCommand() *cobra.Command {
 	c := &cobra.Command{
 		Use:     "maker",
 		Short:   "Be the maker of meters",
-		Example: "  meterseal maker shipment --count 50 --to age1... --out shipment.age --factory-identity factory.key --factory-out meters.age",
+		Example: "  meterseal maker shipment --count 50 --to vault.pub --out shipment.jsonl --key maker.key --factory-identity factory.key --factory-out meters.age",
 		Args:    cobra.ArbitraryArgs,
 		RunE:    group,
 	}
@@ -31,7 +34,7 @@ type shipmentFlags struct {
 	maker, profile, batch    string
 	count                    int
 	first                    uint64
-	to, out                  string
+	to, out, key             string
 	factoryIdentity, factory string
 	json                     bool
 }
@@ -41,11 +44,14 @@ func shipmentCommand() *cobra.Command {
 	c := &cobra.Command{
 		Use:   "shipment",
 		Short: "Make meters: their first keys, sealed to the central system and to the factory",
-		Long: `Draws the first keys of new meters and writes them twice: to --out, which only the central system can open
-(its recipient is what 'meterseal central init' prints), and to --factory-out, from which 'meterseal meter' makes the
-meters. The factory's secret is made in --factory-identity if it is not there. Nothing that exists is overwritten.`,
-		Example: `  meterseal maker shipment --maker MSL --count 50 --first 1 --profile hardened --to age1... --out shipment.age \
-    --factory-identity factory.key --factory-out meters.age`,
+		Long: `Draws the first keys of new meters and writes them twice: to --out, signed by the maker, which only the central system of
+--to can open (docs/shipment.md has its form), and to --factory-out, from which 'meterseal meter' makes the meters.
+
+The maker's secret key is made in --key if it is not there, and its public half beside it, as KEY.pub: the central system
+takes shipments once 'meterseal central maker add' has registered that. The factory's secret is made in --factory-identity if
+it is not there. Nothing that exists is overwritten.`,
+		Example: `  meterseal maker shipment --maker MSL --count 50 --first 1 --profile hardened --to vault.pub --out shipment.jsonl \
+    --key maker.key --factory-identity factory.key --factory-out meters.age`,
 		Args: exactly(0),
 		RunE: func(c *cobra.Command, _ []string) error { return f.run(c) },
 	}
@@ -55,8 +61,9 @@ meters. The factory's secret is made in --factory-identity if it is not there. N
 	s.Uint64Var(&f.first, "first", 1, "serial number of the first one")
 	s.StringVar(&f.profile, "profile", shipment.ProfileHardened, "hardened or linky")
 	s.StringVar(&f.batch, "batch", "", "name of the delivery (default MAKER-FIRST)")
-	s.StringVar(&f.to, "to", "", "the central system's recipient, age1...")
+	s.StringVar(&f.to, "to", "", "the central system's transport key: its file vault.pub, or the text of it")
 	s.StringVar(&f.out, "out", "", "new file for the central system")
+	s.StringVar(&f.key, "key", "", "file of the key that the maker signs with, made if it is not there")
 	s.StringVar(&f.factoryIdentity, "factory-identity", "", "file of the factory's secret, made if it is not there")
 	s.StringVar(&f.factory, "factory-out", "", "new file for the factory")
 	s.BoolVar(&f.json, "json", false, "print JSON")
@@ -64,7 +71,7 @@ meters. The factory's secret is made in --factory-identity if it is not there. N
 }
 
 func (f *shipmentFlags) run(c *cobra.Command) error {
-	if err := need(c, "to", "out", "factory-identity", "factory-out"); err != nil {
+	if err := need(c, "to", "out", "key", "factory-identity", "factory-out"); err != nil {
 		return err
 	}
 	if f.count < 1 || f.count > shipment.MaxCount {
@@ -73,9 +80,9 @@ func (f *shipmentFlags) run(c *cobra.Command) error {
 	if f.profile != shipment.ProfileHardened && f.profile != shipment.ProfileLinky {
 		return usage(c, "--profile: want hardened or linky, got %q", f.profile)
 	}
-	central, err := age.ParseX25519Recipient(f.to)
+	central, err := recipientOf(c, "--to", f.to)
 	if err != nil {
-		return usage(c, "--to: want the recipient that 'meterseal central init' prints, age1...: %w", err)
+		return err
 	}
 	for _, path := range []string{f.out, f.factory} {
 		if _, err := os.Lstat(path); err == nil {
@@ -89,33 +96,88 @@ func (f *shipmentFlags) run(c *cobra.Command) error {
 	if err != nil {
 		return err
 	}
+	signer, err := makerKey(f.key, f.maker)
+	if err != nil {
+		return err
+	}
 	factory, err := factoryRecipient(f.factoryIdentity)
 	if err != nil {
 		return err
 	}
-	if err := f.writeBoth(meters, central, factory); err != nil {
+	if err := f.writeBoth(meters, signer, central, factory); err != nil {
 		return err
 	}
+	fingerprint := signer.Public().Fingerprint()
 	if f.json {
-		return printJSON(c, map[string]any{"batch": f.batch, "count": f.count, "first": meters[0].Title, "last": meters[len(meters)-1].Title})
+		return printJSON(c, map[string]any{
+			"batch": f.batch, "count": f.count, "first": meters[0].Title, "last": meters[len(meters)-1].Title, "signer": fingerprint,
+		})
 	}
-	return printf(c, "%d meters, %s to %s: %s for the central system, %s for the factory\n",
-		f.count, meters[0].Title, meters[len(meters)-1].Title, f.out, f.factory)
+	return printf(c, "%d meters, %s to %s: %s for the central system, %s for the factory\nsigned with %s (%s)\n",
+		f.count, meters[0].Title, meters[len(meters)-1].Title, f.out, f.factory, fingerprint, f.key+publicSuffix)
+}
+
+// publicSuffix is added to the name of a maker's key for the file of its public half.
+const publicSuffix = ".pub"
+
+// makerKey reads the maker's key, or makes it.
+func makerKey(path, maker string) (shipment.MakerKey, error) {
+	k, err := shipment.LoadMakerKey(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		if k, err = shipment.NewMakerKey(rand.Reader, maker); err == nil {
+			err = k.Save(path)
+		}
+		if err != nil {
+			return k, err
+		}
+		return k, writeNew(path+publicSuffix, func(w *os.File) error {
+			_, err := fmt.Fprintln(w, k.Public())
+			return err
+		})
+	}
+	if err == nil && k.Public().Maker() != maker {
+		err = fmt.Errorf("%s is the key of maker %s, want %s", path, k.Public().Maker(), maker)
+	}
+	return k, err
+}
+
+// recipientOf reads a transport key, or the file of one.
+func recipientOf(c *cobra.Command, name, value string) (to transport.Public, err error) {
+	text := value
+	if !strings.HasPrefix(value, "meterseal-rsa1:") {
+		b, err := readSmall(value)
+		if err != nil {
+			return to, usage(c, "%s: want the file vault.pub that 'meterseal central init' writes, or the text of it: %w", name, err)
+		}
+		text = string(b)
+	}
+	if to, err = transport.ParsePublic(text); err != nil {
+		return to, usage(c, "%s: %w", name, err)
+	}
+	return to, nil
+}
+
+// readSmall reads a file that has a line.
+func readSmall(path string) (b []byte, err error) {
+	f, err := os.Open(filepath.Clean(path))
+	if err != nil {
+		return nil, err
+	}
+	defer func() { err = errors.Join(err, f.Close()) }()
+	return io.ReadAll(io.LimitReader(f, 4<<10))
 }
 
 // writeBoth writes both files or none: meters that only one side knows serve nobody.
-func (f *shipmentFlags) writeBoth(meters []shipment.Meter, central, factory age.Recipient) error {
-	if err := writeShipment(f.out, f.maker, f.batch, meters, central); err != nil {
+func (f *shipmentFlags) writeBoth(meters []shipment.Meter, by shipment.MakerKey, central transport.Public, factory age.Recipient) error {
+	err := writeNew(f.out, func(w *os.File) error { return shipment.Write(w, by, f.batch, meters, central) })
+	if err != nil {
 		return err
 	}
-	if err := writeShipment(f.factory, f.maker, f.batch, meters, factory); err != nil {
+	err = writeNew(f.factory, func(w *os.File) error { return shipment.WriteFactory(w, f.maker, meters, factory) })
+	if err != nil {
 		return errors.Join(err, os.Remove(f.out))
 	}
 	return nil
-}
-
-func writeShipment(path, maker, batch string, meters []shipment.Meter, to age.Recipient) error {
-	return writeNew(path, func(w *os.File) error { return shipment.Write(w, maker, batch, meters, to) })
 }
 
 // writeNew writes a new file for the owner alone, and leaves none behind when it fails.

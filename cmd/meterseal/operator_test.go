@@ -28,13 +28,17 @@ func newStaff(t *testing.T) *staff {
 	s.write("central.yaml", "data: is\nsystem_title: 4D534C1500000001\nlisten: 127.0.0.1:0\nretry_min: 200ms\nretry_max: 1s\n")
 	s.write("meters.yaml", "factory: meters.age\nfactory_identity: factory.key\ndata: meters\nlan_listen: 127.0.0.1:0\nlocal_listen: 127.0.0.1:0\n")
 	to := s.ok("central init --config central.yaml --json").member("recipient")
-	s.ok(fmt.Sprintf("maker shipment --count 2 --to %s --out shipment.age --factory-identity factory.key --factory-out meters.age", to))
+	s.ok(fmt.Sprintf("maker shipment --count 2 --to %s --out shipment.jsonl --key maker.key --factory-identity factory.key --factory-out meters.age", to))
 	is, bus := s.serve("central --config central.yaml", `bus +(\S+)[^$]*central system is up`)
 	fleet, at := s.serve("meter --config meters.yaml", strings.Repeat(`meter (\S+)  wrapper (\S+)  hdlc (\S+)\n`, 2))
 	for i := 0; i < len(at); i += 3 {
 		s.meters, s.lan, s.local = append(s.meters, at[i]), append(s.lan, at[i+1]), append(s.local, at[i+2])
 	}
-	s.ok("central import shipment.age --data is").stdout("2 imported, 0 unchanged, 0 refused")
+	s.exits(exitFailed, "central import shipment.jsonl --data is").stderr("maker MSL has no key")
+	s.exits(exitUsage, "central maker add maker.key.pub --data is").stderr("give it with --fingerprint")
+	s.knowsMaker("--data is")
+	s.ok("central maker ls --data is").stdout("MSL .* active")
+	s.ok("central import shipment.jsonl --data is").stdout("2 imported, 0 unchanged, 0 refused")
 	s.write("dc.yaml", fmt.Sprintf("data: dc\nis_url: %s\nis_ca: is/tls/ca.pem\nlan: [%q, %q]\nrediscover: 1s\n", bus[0], s.lan[0], s.lan[1]))
 	s.enrol(fmt.Sprintf("concentrator init --config dc.yaml --title %s --recipient %s --out dc.json", operatorDC, to), "dc.json")
 	s.enrol(fmt.Sprintf("terminal init --data tsp --title %s --recipient %s --out tsp.json", operatorTSP, to), "tsp.json")
@@ -74,7 +78,7 @@ func TestTheSystemIsWorkedByItsCommandsAlone(t *testing.T) {
 
 	s.soon("central provision "+operatorDC+" --data is", "holds 2 keys")
 	s.soon("central associate "+operatorDC+" --data is", meter+" +48 +v1")
-	s.ok("central import shipment.age --data is").stdout("0 imported, 2 unchanged, 0 refused")
+	s.ok("central import shipment.jsonl --data is").stdout("0 imported, 2 unchanged, 0 refused")
 
 	s.ok("central collect " + yesterday + " --data is")
 	s.soon("central collect "+yesterday+" --data is", "2 days stored, 96 values")

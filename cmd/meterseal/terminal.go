@@ -22,7 +22,7 @@ func terminalCommand() *cobra.Command {
 		Short: "Be a field engineer's terminal: read a meter on its local port, with a grant",
 		Long: `Fields of the configuration file: data, clock_offset, timeout. Paths are meant from the directory of the file;
 --data takes the place of the file's.`,
-		Example: `  meterseal terminal init --data ./terminal --title 4D534CF000000001 --recipient age1... --out enrol.json
+		Example: `  meterseal terminal init --data ./terminal --title 4D534CF000000001 --recipient vault.pub --out enrol.json
   meterseal terminal read --data ./terminal --grant grant.json --meter 4D534C0000000001 --connect 127.0.0.1:7000`,
 		Args: cobra.ArbitraryArgs,
 		RunE: group,
@@ -55,7 +55,7 @@ func (f *terminalFlags) initCommand() *cobra.Command {
 		Use:     "init",
 		Short:   "Make a terminal, once, and its enrolment file",
 		Long:    enrolLong,
-		Example: "  meterseal terminal init --data ./terminal --title 4D534CF000000001 --recipient age1... --out enrol.json",
+		Example: "  meterseal terminal init --data ./terminal --title 4D534CF000000001 --recipient vault.pub --out enrol.json",
 		Args:    exactly(0),
 		RunE: func(c *cobra.Command, _ []string) error {
 			if err := need(c, "title", "recipient"); err != nil {
@@ -69,7 +69,11 @@ func (f *terminalFlags) initCommand() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			made, err := terminal.Init(cfg.Data, title, e.recipient, rand.Reader)
+			to, err := recipientOf(c, "--recipient", e.recipient)
+			if err != nil {
+				return err
+			}
+			made, err := terminal.Init(cfg.Data, title, to, rand.Reader)
 			if err != nil {
 				return err
 			}

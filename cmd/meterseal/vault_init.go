@@ -103,10 +103,10 @@ func (k *keeper) hold(c *cobra.Command, path, by string, dry bool) error {
 		notef(c, "%s", w)
 	}
 	to := filepath.Join(ceremony.Data, vault.TranscriptFile)
-	answer := map[string]string{"vault": made.ID(), "transcript": to, "ceremony_sha256": ceremony.Hash(), "recipient": made.Recipient(), "audit_key": made.Signer().PublicKey()}
+	answer := map[string]string{"vault": made.ID(), "transcript": to, "ceremony_sha256": ceremony.Hash(), "recipient": made.Transport().String(), "audit_key": made.Signer().PublicKey()}
 	return errors.Join(k.show(c, answer, func() error {
 		return printf(c, "vault       %s\nceremony    %s\nrecipient   %s\naudit key   %s\ntranscript  %s\n",
-			made.ID(), ceremony.Hash(), made.Recipient(), made.Signer().PublicKey(), to)
+			made.ID(), ceremony.Hash(), made.Transport().String(), made.Signer().PublicKey(), to)
 	}), made.Close())
 }
 

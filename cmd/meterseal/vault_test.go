@@ -19,10 +19,11 @@ func newVault(t *testing.T, passphrase string) *rig {
 		r.ok("vault init ceremony.json --by alice --config central.yaml")
 	}
 	to := r.ok("central init --config central.yaml --person alice --json").member("recipient")
-	r.ok(fmt.Sprintf("maker shipment --count 2 --to %s --out shipment.age --factory-identity factory.key --factory-out meters.age", to))
+	r.ok(fmt.Sprintf("maker shipment --count 2 --to %s --out shipment.jsonl --key maker.key --factory-identity factory.key --factory-out meters.age", to))
 	is, _ := r.serve("central --config central.yaml", "central system is up")
+	r.knowsMaker("--config central.yaml")
 	r.ok("vault backup early --config central.yaml --json").member("meters")
-	r.ok("central import shipment.age --config central.yaml").stdout("2 imported")
+	r.ok("central import shipment.jsonl --config central.yaml").stdout("2 imported")
 	r.ok("vault backup late --config central.yaml").stdout("late: 2 meters, 8 keys")
 	is.stop()
 	r.ok("vault backup rest --config central.yaml --json").member("root")
@@ -33,7 +34,7 @@ func TestAVaultIsBackedUpDrilledAndRestored(t *testing.T) {
 	r := newVault(t, "passphrase_file: pass\n")
 	r.ok("vault drill early --journal disk2/key.journal --config central.yaml --json").stdout(`"meters":2,"keys":8`).stderr("keys proven: 8 of 8")
 	r.ok("vault drill late --passphrase-file pass").stdout("2 meters complete, 8 keys").stdout("1 journals lost")
-	r.exits(exitFailed, "vault drill late --journal shipment.age --config central.yaml").silent().stderr("key journal: damaged")
+	r.exits(exitFailed, "vault drill late --journal shipment.jsonl --config central.yaml").silent().stderr("key journal: damaged")
 	r.exits(exitFailed, "vault restore late --config central.yaml").silent().stderr("there is a central system already")
 	r.exits(exitFailed, "vault restore late --data other --passphrase-file central.yaml").silent().stderr("passphrase")
 
@@ -45,7 +46,7 @@ func TestAVaultIsBackedUpDrilledAndRestored(t *testing.T) {
 	is, _ := r.serve("central --config central.yaml", "central system is up")
 	r.exits(exitFailed, "central status --config central.yaml").silent().stderr("name one with --as")
 	r.ok("central status --config central.yaml --as gone/people/alice.pem --json").stdout("4D534C")
-	r.ok("central import shipment.age --config central.yaml --as gone/people/alice.pem").stdout("0 imported, 2 unchanged")
+	r.ok("central import shipment.jsonl --config central.yaml --as gone/people/alice.pem").stdout("0 imported, 2 unchanged")
 	is.stop()
 }
 
@@ -65,7 +66,7 @@ func TestAVaultWithoutItsJournalTakesTwoPeopleToOpen(t *testing.T) {
 	r.exits(exitFailed, "central --config new.yaml").stderr("key journal is missing")
 	r.write("new.yaml", fmt.Sprintf("data: restored\njournal: disk3/key.journal\nsystem_title: %s\nlisten: 127.0.0.1:0\n", title))
 	is, _ := r.serve("central --config new.yaml", "central system is up")
-	r.ok("central import shipment.age --config new.yaml --as is/people/alice.pem").stdout("2 imported")
+	r.ok("central import shipment.jsonl --config new.yaml --as is/people/alice.pem").stdout("2 imported")
 	is.stop()
 	r.ok("vault status --config new.yaml").stdout("system title " + fmt.Sprint(title))
 }

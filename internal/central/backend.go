@@ -25,7 +25,7 @@ var loadCurve = dlms.OBIS{1, 1, 99, 1, 0, 255}
 
 // Status implements api.Backend.
 func (is *IS) Status(ctx context.Context) (s api.Status, err error) {
-	s = api.Status{SystemTitle: is.own, VaultRecipient: is.vault.Recipient(), BusURL: is.URL(), AuditKey: is.auditKey, Time: is.deps.Now()}
+	s = api.Status{SystemTitle: is.own, VaultRecipient: is.vault.Transport(), BusURL: is.URL(), AuditKey: is.auditKey, Time: is.deps.Now()}
 	meters, err := is.fleet.Meters(ctx)
 	if err != nil {
 		return s, err

@@ -13,9 +13,12 @@ import (
 	"github.com/meterseal/meterseal/internal/central/api"
 	"github.com/meterseal/meterseal/internal/enrol"
 	"github.com/meterseal/meterseal/internal/keylog"
+	"github.com/meterseal/meterseal/internal/transport/transporttest"
 )
 
 var dcTitle = dlms.SystemTitle{'M', 'S', 'L', 0xC0, 0, 0, 0, 1}
+
+var vaults transporttest.Keys
 
 // opened is a central system with one enrolled concentrator, not yet serving.
 func opened(t *testing.T) *IS { return openedAt(t, time.Now) }
@@ -24,7 +27,11 @@ func opened(t *testing.T) *IS { return openedAt(t, time.Now) }
 func openedAt(t *testing.T, now func() time.Time) *IS {
 	t.Helper()
 	cfg := Config{Data: filepath.Join(t.TempDir(), "is"), SystemTitle: "4D534C1500000001", Listen: "127.0.0.1:0"}
-	deps := Deps{Now: now, Rand: rand.Reader}
+	files, err := vaults.Key(0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	deps := Deps{Now: now, Rand: rand.Reader, Transport: files}
 	recipient, err := Init(t.Context(), cfg, deps)
 	if err != nil {
 		t.Fatal(err)
@@ -38,7 +45,7 @@ func openedAt(t *testing.T, now func() time.Time) *IS {
 	if err != nil {
 		t.Fatal(err)
 	}
-	f, err := id.File(recipient)
+	f, err := id.File(recipient, rand.Reader)
 	if err != nil {
 		t.Fatal(err)
 	}

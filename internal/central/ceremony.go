@@ -105,7 +105,7 @@ func MakeVault(c vault.Ceremony, by string, d Deps) (vault.Hold, error) {
 		return nil, err
 	}
 	defer clear(pass)
-	return vault.Init(c.Data, vault.InitOptions{Passphrase: pass, Rand: d.Rand, Ceremony: c, By: by, Tool: d.Tool, Now: d.Now})
+	return vault.Init(c.Data, vault.InitOptions{Passphrase: pass, Rand: d.Rand, Ceremony: c, By: by, Tool: d.Tool, Now: d.Now, Transport: d.Transport})
 }
 
 // checkQuotas refuses a class that there is not.

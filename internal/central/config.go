@@ -22,6 +22,7 @@ import (
 	"github.com/meterseal/meterseal/internal/central/store"
 	"github.com/meterseal/meterseal/internal/central/vault"
 	"github.com/meterseal/meterseal/internal/defence"
+	"github.com/meterseal/meterseal/internal/transport"
 )
 
 // GCPercent is how far a process of the central system lets its heap grow over what is in use before it collects, where
@@ -87,6 +88,8 @@ type Deps struct {
 	// Crash and Without are for the simulation: see vault.Options.
 	Crash   func(point string) error
 	Without defence.Set
+	// Transport is the key that Init has files sealed to, made if there is none. Tests bring one.
+	Transport transport.Private
 }
 
 // WAN is the way to the concentrators; *bus.IS is one.
@@ -145,35 +148,39 @@ func (c *Config) tlsDir() string { return filepath.Join(c.Data, "tls") }
 // CAFile is the certificate that concentrators know the bus by.
 func (c *Config) CAFile() string { return filepath.Join(c.tlsDir(), bus.CAFile) }
 
-// Init makes the vault's root, by the ceremony that asks for the least, and the certificates of the bus, once. What is there
-// is left as it is.
-func Init(_ context.Context, c Config, d Deps) (recipient string, err error) {
+// TransportFile is the name of the file with the vault's transport key, for makers and devices.
+const TransportFile = "vault.pub"
+
+// Init makes the vault's root, by the ceremony that asks for the least, and the certificates of the bus, once, and returns the
+// key that files to the vault are sealed to. What is there is left as it is.
+func Init(_ context.Context, c Config, d Deps) (to transport.Public, err error) {
 	if _, err := c.complete(); err != nil {
-		return "", err
+		return to, err
 	}
 	pass, err := c.passphrase()
 	if err != nil {
-		return "", err
+		return to, err
 	}
 	if err := os.MkdirAll(c.Data, 0o700); err != nil {
-		return "", fmt.Errorf("central: %w", err)
+		return to, fmt.Errorf("central: %w", err)
 	}
-	root, err := vault.Init(c.Data, vault.InitOptions{Passphrase: pass, Rand: d.Rand, Tool: d.Tool, Now: d.Now})
+	root, err := vault.Init(c.Data, vault.InitOptions{Passphrase: pass, Rand: d.Rand, Tool: d.Tool, Now: d.Now, Transport: d.Transport})
 	if errors.Is(err, vault.ErrExists) {
 		root, err = vault.Unseal(c.Data, pass)
 	}
 	if err != nil {
-		return "", err
+		return to, err
 	}
 	if _, err := os.Stat(c.CAFile()); errors.Is(err, fs.ErrNotExist) {
 		if err := bus.InitTLS(c.tlsDir(), d.Now(), d.Rand, c.Hosts...); err != nil {
-			return "", err
+			return to, err
 		}
 	}
 	if !access.HasAuthority(c.tlsDir()) {
 		if err := access.InitAuthority(c.tlsDir(), access.AuthorityOptions{Passphrase: pass, Now: d.Now(), Rand: d.Rand}); err != nil {
-			return "", err
+			return to, err
 		}
 	}
-	return root.Recipient(), nil
+	to = root.Transport()
+	return to, os.WriteFile(filepath.Join(c.Data, TransportFile), []byte(to.String()+"\n"), 0o600)
 }

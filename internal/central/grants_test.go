@@ -6,8 +6,6 @@ import (
 	"testing"
 	"time"
 
-	"filippo.io/age"
-
 	"github.com/meterseal/meterseal/dlms"
 	"github.com/meterseal/meterseal/internal/central/api"
 	"github.com/meterseal/meterseal/internal/central/fleet"
@@ -32,13 +30,14 @@ func newGranting(t *testing.T) *granting {
 	t.Helper()
 	g := &granting{t: t, now: time.Date(2026, 11, 30, 9, 0, 0, 0, role.MetersZone())}
 	g.is = openedAt(t, func() time.Time { return g.now })
-	to, err := age.ParseX25519Recipient(g.is.vault.Recipient())
+	maker, err := shipment.NewMakerKey(rand.Reader, "MSL")
 	g.must(err)
+	g.must(g.is.AddMaker(t.Context(), api.MakerRequest{Key: maker.Public(), Fingerprint: maker.Public().Fingerprint()}))
 	for i, profile := range []string{shipment.ProfileHardened, shipment.ProfileLinky} {
 		rows, err := shipment.Generate(rand.Reader, "MSL", 1, profile, uint64(i+1))
 		g.must(err)
 		var b bytes.Buffer
-		g.must(shipment.Write(&b, "MSL", profile, rows, to))
+		g.must(shipment.Write(&b, maker, profile, rows, g.is.vault.Transport()))
 		if r, err := g.is.ImportShipment(t.Context(), &b); err != nil || !r.Clean() {
 			t.Fatal(r, err)
 		}

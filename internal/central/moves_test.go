@@ -21,7 +21,7 @@ func enrolled(t *testing.T, is *IS, kind enrol.Kind, n byte) dlms.SystemTitle {
 	if err != nil {
 		t.Fatal(err)
 	}
-	f, err := id.File(is.vault.Recipient())
+	f, err := id.File(is.vault.Transport(), rand.Reader)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -9,8 +9,6 @@ import (
 	"testing"
 	"time"
 
-	"filippo.io/age"
-
 	"github.com/meterseal/meterseal/dlms"
 	"github.com/meterseal/meterseal/dlms/key"
 	"github.com/meterseal/meterseal/internal/bus"
@@ -118,7 +116,7 @@ func TestADamagedEscrowIsSetAsideAndSaid(t *testing.T) {
 
 func TestARecallGivesBackAllOfItInParts(t *testing.T) {
 	dir := t.TempDir()
-	if _, err := Init(dir, own, rand.Reader, must(age.GenerateX25519Identity()).Recipient().String()); err != nil {
+	if _, err := Init(dir, own, rand.Reader, must(vaults.Key(0)).Public()); err != nil {
 		t.Fatal(err)
 	}
 	c, err := New(Config{Data: dir, ISURL: "none", ISCA: "none"}, Deps{Now: time.Now, Rand: rand.Reader})

@@ -14,8 +14,6 @@ import (
 	"testing"
 	"time"
 
-	"filippo.io/age"
-
 	"github.com/meterseal/meterseal/dlms"
 	"github.com/meterseal/meterseal/internal/bus"
 	"github.com/meterseal/meterseal/internal/concentrator/durable"
@@ -200,13 +198,13 @@ func TestBadConfigurationsAreRefused(t *testing.T) {
 
 func TestInitKeepsAnIdentityThatIsThere(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "c")
-	vault := must(age.GenerateX25519Identity())
-	first := must(Init(dir, own, rand.Reader, vault.Recipient().String()))
-	again := must(Init(dir, own, rand.Reader, vault.Recipient().String()))
+	vault := must(vaults.Key(0))
+	first := must(Init(dir, own, rand.Reader, vault.Public()))
+	again := must(Init(dir, own, rand.Reader, vault.Public()))
 	if first.NKeyPublic != again.NKeyPublic {
 		t.Error("another identity")
 	}
-	if _, err := Init(dir, isTitle, rand.Reader, vault.Recipient().String()); err == nil {
+	if _, err := Init(dir, isTitle, rand.Reader, vault.Public()); err == nil {
 		t.Error("another title: taken")
 	}
 	d := Deps{Now: time.Now, Rand: rand.Reader}

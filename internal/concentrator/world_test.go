@@ -26,6 +26,7 @@ import (
 	sim "github.com/meterseal/meterseal/internal/meter"
 	"github.com/meterseal/meterseal/internal/role"
 	"github.com/meterseal/meterseal/internal/shipment"
+	"github.com/meterseal/meterseal/internal/transport/transporttest"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -68,6 +69,9 @@ func midday() time.Time { return time.Date(2026, 3, 4, 12, 0, 0, 0, time.UTC) }
 
 const yesterday = "2026-03-03"
 
+// vaults are the transport keys of central systems.
+var vaults transporttest.Keys
+
 func newWorld(t *testing.T, profile string, count int) *world {
 	t.Helper()
 	w := &world{t: t, dir: t.TempDir(), oracle: dlmstest.NewOracle(t)}
@@ -82,7 +86,7 @@ func (w *world) manufacture(profile string, count int) {
 	id := must(age.GenerateX25519Identity())
 	w.rows = must(shipment.Generate(rand.Reader, "MSL", count, profile, 1))
 	var file bytes.Buffer
-	if err := shipment.Write(&file, "MSL", "test", w.rows, id.Recipient()); err != nil {
+	if err := shipment.WriteFactory(&file, "MSL", w.rows, id.Recipient()); err != nil {
 		w.t.Fatal(err)
 	}
 	cfg := sim.Config{
@@ -137,8 +141,8 @@ func (w *world) startBus() {
 
 func (w *world) enrol() {
 	w.t.Helper()
-	vault := must(age.GenerateX25519Identity())
-	f, err := Init(w.data(), own, rand.Reader, vault.Recipient().String())
+	vault := must(vaults.Key(0))
+	f, err := Init(w.data(), own, rand.Reader, vault.Public())
 	if err != nil {
 		w.t.Fatal(err)
 	}

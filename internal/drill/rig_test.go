@@ -46,7 +46,7 @@ func factory(t *testing.T, profile string) (meter.Config, shipment.Meter) {
 	id := must(age.GenerateX25519Identity())
 	rows := must(shipment.Generate(rand.Reader, "MSL", 1, profile, 1))
 	var file bytes.Buffer
-	err := shipment.Write(&file, "MSL", "test", rows, id.Recipient())
+	err := shipment.WriteFactory(&file, "MSL", rows, id.Recipient())
 	cfg := meter.Config{
 		Factory: filepath.Join(dir, "meters.age"), FactoryIdentity: filepath.Join(dir, "factory.txt"),
 		Data: filepath.Join(dir, "data"), LANListen: "127.0.0.1:0",

@@ -12,11 +12,11 @@ import (
 	"testing"
 	"time"
 
-	"filippo.io/age"
-
 	"github.com/meterseal/meterseal/dlms"
 	"github.com/meterseal/meterseal/dlms/key"
 	"github.com/meterseal/meterseal/internal/role"
+	"github.com/meterseal/meterseal/internal/transport"
+	"github.com/meterseal/meterseal/internal/transport/transporttest"
 )
 
 var (
@@ -25,6 +25,17 @@ var (
 	dc    = dlms.SystemTitle{'M', 'S', 'C', 0, 0, 0, 0, 1}
 	tsp   = dlms.SystemTitle{'M', 'S', 'T', 0, 0, 0, 0, 1}
 )
+
+var vaults transporttest.Keys
+
+func vaultKey(t testing.TB, n int) transport.Private {
+	t.Helper()
+	k, err := vaults.Key(n)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return k
+}
 
 func identity(t testing.TB, kind Kind, title dlms.SystemTitle) *Identity {
 	t.Helper()
@@ -186,12 +197,9 @@ func TestIdentitySurvivesItsFileAndIsNeverReplaced(t *testing.T) {
 }
 
 func TestConcentratorSignsOnWithTheKeyInItsFile(t *testing.T) {
-	vault, err := age.GenerateX25519Identity()
-	if err != nil {
-		t.Fatal(err)
-	}
+	vault := vaultKey(t, 0)
 	id := identity(t, Concentrator, dc)
-	f, err := id.File(vault.Recipient().String())
+	f, err := id.File(vault.Public(), rand.Reader)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -213,16 +221,10 @@ func TestConcentratorSignsOnWithTheKeyInItsFile(t *testing.T) {
 }
 
 func TestEnrolmentFileCarriesTheKeysToTheVaultAlone(t *testing.T) {
-	vault, err := age.GenerateX25519Identity()
-	if err != nil {
-		t.Fatal(err)
-	}
-	stranger, err := age.GenerateX25519Identity()
-	if err != nil {
-		t.Fatal(err)
-	}
+	vault := vaultKey(t, 0)
+	stranger := vaultKey(t, 1)
 	id, path := identity(t, Terminal, tsp), filepath.Join(t.TempDir(), "enrol.json")
-	f, err := id.File(vault.Recipient().String())
+	f, err := id.File(vault.Public(), rand.Reader)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -240,30 +242,84 @@ func TestEnrolmentFileCarriesTheKeysToTheVaultAlone(t *testing.T) {
 	if _, _, err := came.OpenKeys(stranger); err == nil {
 		t.Fatal("a stranger can read it")
 	}
-	again, err := id.File(vault.Recipient().String())
+	again, err := id.File(vault.Public(), rand.Reader)
 	if err != nil || again.Fingerprint() == f.Fingerprint() {
 		t.Fatalf("two files have one fingerprint: %v", err)
 	}
 }
 
 func TestParseFileRefusesWhatIsNoEnrolment(t *testing.T) {
+	good := enrolment(t, Terminal)
+	edit := func(old, new string) string {
+		out := strings.Replace(string(good), old, new, 1)
+		if out == string(good) {
+			t.Fatalf("%q is not in the file", old)
+		}
+		return out
+	}
 	for name, text := range map[string]string{
-		"nothing":       ``,
-		"unknown field": `{"schema":"meterseal enrolment 1","kind":"terminal","system_title":"4D53540000000001","sealed":"AA==","x":1}`,
-		"other schema":  `{"schema":"meterseal enrolment 2","kind":"terminal","system_title":"4D53540000000001","sealed":"AA=="}`,
-		"a meter":       `{"schema":"meterseal enrolment 1","kind":"meter","system_title":"4D53540000000001","sealed":"AA=="}`,
-		"no bus key":    `{"schema":"meterseal enrolment 1","kind":"concentrator","system_title":"4D53540000000001","sealed":"AA=="}`,
-		"a bus key":     `{"schema":"meterseal enrolment 1","kind":"terminal","nkey_public":"U","system_title":"4D53540000000001","sealed":"AA=="}`,
-		"short title":   `{"schema":"meterseal enrolment 1","kind":"terminal","system_title":"4D5354","sealed":"AA=="}`,
-		"zero title":    `{"schema":"meterseal enrolment 1","kind":"terminal","system_title":"0000000000000000","sealed":"AA=="}`,
-		"no keys":       `{"schema":"meterseal enrolment 1","kind":"terminal","system_title":"4D53540000000001"}`,
-		"two":           `{"schema":"meterseal enrolment 1","kind":"terminal","system_title":"4D53540000000001","sealed":"AA=="}{}`,
-		"long":          strings.Repeat(" ", maxFile+1),
+		"nothing":        ``,
+		"unknown field":  edit(`"kind"`, `"x":1,"kind"`),
+		"other schema":   edit(FileSchema, "meterseal enrolment 1"),
+		"a meter":        edit(`"terminal"`, `"meter"`),
+		"no bus key":     edit(`"terminal"`, `"concentrator"`),
+		"a bus key":      edit(`"kind"`, `"nkey_public":"U","kind"`),
+		"short title":    edit(`"4D53540000000001"`, `"4D5354"`),
+		"zero title":     edit(`"4D53540000000001"`, `"0000000000000000"`),
+		"no keys":        edit(`"kek":"`, `"kek":"","mac":"`),
+		"another scheme": edit(`"rsa-oaep-sha256"`, `"rsa-pkcs1"`),
+		"no vault":       edit(`"key":"`, `"key":"AA==","mac":"`),
+		"two":            string(good) + "{}",
+		"long":           strings.Repeat(" ", maxFile+1),
 	} {
 		if _, err := ParseFile([]byte(text)); err == nil {
 			t.Errorf("%s: accepted", name)
 		}
 	}
+}
+
+func TestOpenKeysRefusesAFileAlteredAnywhere(t *testing.T) {
+	id := identity(t, Concentrator, dc)
+	f, err := id.File(vaultKey(t, 0).Public(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, change := range map[string]func(*File){
+		"kek":                 func(f *File) { f.KEK = flipped(f.KEK) },
+		"mac":                 func(f *File) { f.MAC = flipped(f.MAC) },
+		"kek and mac are one": func(f *File) { f.KEK = f.MAC },
+		"the sealed key":      func(f *File) { f.Vault.Key = flipped(f.Vault.Key) },
+		"another vault's":     func(f *File) { f.Vault.To = vaultKey(t, 1).Public().Fingerprint() },
+		"another scheme":      func(f *File) { f.Vault.Scheme = transport.OAEPSHA1 },
+	} {
+		bad := f
+		change(&bad)
+		if _, _, err := bad.OpenKeys(vaultKey(t, 0)); err == nil {
+			t.Errorf("%s: opened", name)
+		}
+		if bad.Fingerprint() == f.Fingerprint() {
+			t.Errorf("%s: the fingerprint is the same", name)
+		}
+	}
+}
+
+func flipped(b []byte) []byte {
+	b = append([]byte(nil), b...)
+	b[len(b)/2] ^= 1
+	return b
+}
+
+func enrolment(t testing.TB, kind Kind) []byte {
+	t.Helper()
+	f, err := identity(t, kind, tsp).File(vaultKey(t, 0).Public(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	b, err := json.Marshal(f)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return b
 }
 
 func TestLaw2AnIdentityShowsNoKey(t *testing.T) {
@@ -291,7 +347,8 @@ func TestLaw2AnIdentityShowsNoKey(t *testing.T) {
 }
 
 func FuzzParseFile(f *testing.F) {
-	f.Add([]byte(`{"schema":"meterseal enrolment 1","kind":"terminal","system_title":"4D53540000000001","sealed":"AA=="}`))
+	f.Add(enrolment(f, Terminal))
+	f.Add(enrolment(f, Concentrator))
 	f.Fuzz(func(t *testing.T, b []byte) {
 		file, err := ParseFile(b)
 		if err != nil {

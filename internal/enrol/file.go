@@ -7,19 +7,18 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"os"
 	"strings"
 
-	"filippo.io/age"
 	"github.com/nats-io/nkeys"
 
 	"github.com/meterseal/meterseal/dlms"
 	"github.com/meterseal/meterseal/dlms/key"
+	"github.com/meterseal/meterseal/internal/transport"
 )
 
 // FileSchema names the form of an enrolment file.
-const FileSchema = "meterseal enrolment 1"
+const FileSchema = "meterseal enrolment 2"
 
 // File is what a device hands to the central system to be enrolled. It holds no secret in clear. Whoever carries it
 // could put a file of his own in its place: compare the fingerprints.
@@ -28,7 +27,10 @@ type File struct {
 	Kind       Kind             `json:"kind"`
 	Title      dlms.SystemTitle `json:"system_title"`
 	NKeyPublic string           `json:"nkey_public,omitempty"` // concentrators: the public key on the bus
-	Sealed     []byte           `json:"sealed"`                // age, to the vault: KEK || MAC key
+	// Vault is whom the two keys are sealed to; KEK and MAC are wrapped under the key in it (RFC 3394, 24 bytes each).
+	Vault transport.Envelope `json:"vault"`
+	KEK   []byte             `json:"kek"`
+	MAC   []byte             `json:"mac"`
 }
 
 // Check refuses a file that cannot be right, before any key is used on it.
@@ -46,8 +48,11 @@ func (f File) Check() error {
 		return errors.New("enrolment file: want the public bus key of the concentrator (U...)")
 	case f.Kind != Concentrator && f.NKeyPublic != "":
 		return fmt.Errorf("enrolment file: a %s has no bus key", f.Kind)
-	case len(f.Sealed) == 0 || len(f.Sealed) > maxFile:
-		return errors.New("enrolment file: want sealed keys")
+	case len(f.KEK) != wrappedSize || len(f.MAC) != wrappedSize:
+		return fmt.Errorf("enrolment file: want two sealed keys of %d bytes", wrappedSize)
+	}
+	if err := f.Vault.Check(); err != nil {
+		return fmt.Errorf("enrolment file: %w", err)
 	}
 	return nil
 }
@@ -55,13 +60,17 @@ func (f File) Check() error {
 // Fingerprint is shown on both sides for a person to compare: 125 bits of SHA-256 over the whole file, in five
 // groups of five letters and digits.
 func (f File) Fingerprint() string {
-	h := sha256.Sum256(key.Framed([]byte(f.Schema), []byte(f.Kind), f.Title[:], []byte(f.NKeyPublic), f.Sealed))
+	h := sha256.Sum256(key.Framed([]byte(f.Schema), []byte(f.Kind), f.Title[:], []byte(f.NKeyPublic),
+		[]byte(f.Vault.To), []byte(f.Vault.Scheme), f.Vault.Key, f.KEK, f.MAC))
 	s := base32.StdEncoding.EncodeToString(h[:])[:25]
 	return strings.Join([]string{s[:5], s[5:10], s[10:15], s[15:20], s[20:]}, "-")
 }
 
-// OpenKeys decrypts the device's two keys, in the vault.
-func (f File) OpenKeys(vault age.Identity) (key.Wrapping, key.MAC, error) {
+// wrappedSize is a key of 16 bytes under AES key wrap.
+const wrappedSize = key.Size + key.WrapOverhead
+
+// OpenKeys opens the device's two keys, in a vault that has its transport key in memory.
+func (f File) OpenKeys(vault transport.Private) (key.Wrapping, key.MAC, error) {
 	kek, mac, err := f.openKeys(vault)
 	if err != nil {
 		return key.Wrapping{}, key.MAC{}, fmt.Errorf("enrolment file of %s: %w", f.Title, err)
@@ -69,20 +78,18 @@ func (f File) OpenKeys(vault age.Identity) (key.Wrapping, key.MAC, error) {
 	return kek, mac, nil
 }
 
-func (f File) openKeys(vault age.Identity) (kek key.Wrapping, mac key.MAC, err error) {
-	r, err := age.Decrypt(bytes.NewReader(f.Sealed), vault)
-	if err != nil {
-		return kek, mac, errors.New("not encrypted to this central system, or damaged")
-	}
-	b, err := io.ReadAll(io.LimitReader(r, 2*key.Size+1))
-	defer clear(b)
-	if err != nil || len(b) != 2*key.Size {
-		return kek, mac, errors.New("want two sealed keys; the file is damaged")
-	}
-	if kek, err = key.NewWrapping(b[:key.Size]); err != nil {
+func (f File) openKeys(vault transport.Private) (kek key.Wrapping, mac key.MAC, err error) {
+	if err := f.Vault.For(vault.Public()); err != nil {
 		return kek, mac, err
 	}
-	if mac, err = key.NewMAC(b[key.Size:]); err != nil {
+	under, err := vault.UnwrapKey(f.Vault.Key)
+	if err != nil {
+		return kek, mac, err
+	}
+	if kek, err = under.UnwrapWrapping(f.KEK); err != nil {
+		return kek, mac, err
+	}
+	if mac, err = under.UnwrapMAC(f.MAC); err != nil {
 		return kek, mac, err
 	}
 	if kek.Weak() || mac.Weak() || kek.Fingerprint() == mac.Fingerprint() {

@@ -10,11 +10,11 @@ import (
 	"os"
 	"path/filepath"
 
-	"filippo.io/age"
 	"github.com/nats-io/nkeys"
 
 	"github.com/meterseal/meterseal/dlms"
 	"github.com/meterseal/meterseal/dlms/key"
+	"github.com/meterseal/meterseal/internal/transport"
 )
 
 // Kind is what is enrolled.
@@ -249,26 +249,20 @@ func parseKey[K any](s string, typed func([]byte) (K, error)) (K, error) {
 	return typed(b)
 }
 
-// File makes the enrolment file for the vault with the age recipient given ("age1...").
-func (id *Identity) File(vault string) (File, error) {
-	to, err := age.ParseX25519Recipient(vault)
-	if err != nil {
-		return File{}, fmt.Errorf("enrolment file: vault recipient: %w", err)
-	}
-	secret := append(key.Reveal(id.kek), key.Reveal(id.mac)...)
-	defer clear(secret)
-	var sealed bytes.Buffer
-	w, err := age.Encrypt(&sealed, to)
+// File makes the enrolment file for the vault with a transport key. Rand is the source of the key that the two are wrapped
+// under.
+func (id *Identity) File(vault transport.Public, rand io.Reader) (File, error) {
+	env, under, err := transport.Seal(rand, vault)
 	if err != nil {
 		return File{}, fmt.Errorf("enrolment file: %w", err)
 	}
-	if _, err := w.Write(secret); err != nil {
+	f := File{Schema: FileSchema, Kind: id.kind, Title: id.title, Vault: env}
+	if f.KEK, err = under.Wrap(id.kek); err != nil {
 		return File{}, fmt.Errorf("enrolment file: %w", err)
 	}
-	if err := w.Close(); err != nil {
+	if f.MAC, err = under.Wrap(id.mac); err != nil {
 		return File{}, fmt.Errorf("enrolment file: %w", err)
 	}
-	f := File{Schema: FileSchema, Kind: id.kind, Title: id.title, Sealed: sealed.Bytes()}
 	if id.nkey != nil {
 		pair, err := id.NKey()
 		if err != nil {

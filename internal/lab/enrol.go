@@ -6,12 +6,15 @@ import (
 	"errors"
 	"fmt"
 
-	"filippo.io/age"
-
+	"github.com/meterseal/meterseal/internal/central/api"
 	"github.com/meterseal/meterseal/internal/shipment"
+	"github.com/meterseal/meterseal/internal/transport"
 )
 
 func (w *world) enrol(ctx context.Context) (string, error) {
+	if err := w.registerMaker(ctx); err != nil {
+		return "", err
+	}
 	first, err := w.factory.ImportShipment(ctx, bytes.NewReader(w.shipment))
 	if err != nil {
 		return "", err
@@ -30,7 +33,24 @@ func (w *world) enrol(ctx context.Context) (string, error) {
 		w.cfg.Meters, w.report.RowsRefused), nil
 }
 
-// badShipments imports a file cut short, one for somebody else, and known titles with other keys.
+// registerMaker makes the maker known, after a file of it was refused.
+func (w *world) registerMaker(ctx context.Context) error {
+	known, err := w.api.Makers(ctx)
+	if err != nil {
+		return err
+	}
+	if len(known) == 0 {
+		if _, err := w.api.ImportShipment(ctx, bytes.NewReader(w.shipment)); err == nil {
+			return errors.New("a shipment of an unknown maker was taken")
+		}
+		w.report.RowsRefused++
+	}
+	p := w.maker.Public()
+	return w.api.AddMaker(ctx, api.MakerRequest{Key: p, Fingerprint: p.Fingerprint()})
+}
+
+// badShipments imports a file cut short, one that was altered, one for somebody else, one that somebody else has signed, and
+// known titles with other keys.
 func (w *world) badShipments(ctx context.Context) error {
 	cut, err := w.factory.ImportShipment(ctx, bytes.NewReader(w.shipment[:len(w.shipment)-40]))
 	if err == nil && (cut == nil || cut.Clean()) {
@@ -41,14 +61,30 @@ func (w *world) badShipments(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	stranger, err := age.GenerateX25519Identity()
+	altered := bytes.Clone(w.shipment)
+	altered[len(altered)/2] ^= 1
+	if _, err := w.api.ImportShipment(ctx, bytes.NewReader(altered)); err == nil {
+		return errors.New("an altered shipment was taken")
+	}
+	stranger, err := transport.Generate(w.cfg.Rand)
 	if err != nil {
 		return err
 	}
-	if _, err := w.importRows(ctx, rows, stranger.Recipient()); err == nil {
+	if _, err := w.importRows(ctx, w.maker, rows, stranger.Public()); err == nil {
 		return errors.New("a shipment for somebody else was taken")
 	}
-	w.report.RowsRefused++
+	forger, err := shipment.NewMakerKey(w.cfg.Rand, maker)
+	if err != nil {
+		return err
+	}
+	status, err := w.api.Status(ctx)
+	if err != nil {
+		return err
+	}
+	if _, err := w.importRows(ctx, forger, rows, status.VaultRecipient); err == nil {
+		return errors.New("a shipment that somebody else has signed was taken")
+	}
+	w.report.RowsRefused += 3
 	return w.refusedRows(ctx, rows)
 }
 
@@ -58,11 +94,7 @@ func (w *world) refusedRows(ctx context.Context, rows []shipment.Meter) error {
 	if err != nil {
 		return err
 	}
-	is, err := age.ParseX25519Recipient(status.VaultRecipient)
-	if err != nil {
-		return err
-	}
-	r, err := w.importRows(ctx, rows, is)
+	r, err := w.importRows(ctx, w.maker, rows, status.VaultRecipient)
 	if err != nil || r.Refused != len(rows) {
 		return errors.Join(err, fmt.Errorf("want %d rows refused: %s", len(rows), r))
 	}
@@ -70,9 +102,9 @@ func (w *world) refusedRows(ctx context.Context, rows []shipment.Meter) error {
 	return nil
 }
 
-func (w *world) importRows(ctx context.Context, rows []shipment.Meter, to age.Recipient) (*shipment.Report, error) {
+func (w *world) importRows(ctx context.Context, by shipment.MakerKey, rows []shipment.Meter, to transport.Public) (*shipment.Report, error) {
 	var b bytes.Buffer
-	if err := shipment.Write(&b, maker, "bad", rows, to); err != nil {
+	if err := shipment.Write(&b, by, "bad", rows, to); err != nil {
 		return nil, err
 	}
 	return w.factory.ImportShipment(ctx, &b)

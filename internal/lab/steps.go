@@ -17,6 +17,7 @@ import (
 	"github.com/meterseal/meterseal/internal/drill"
 	"github.com/meterseal/meterseal/internal/role"
 	"github.com/meterseal/meterseal/internal/shipment"
+	"github.com/meterseal/meterseal/internal/transport"
 )
 
 func (w *world) steps() []step {
@@ -60,7 +61,7 @@ func (w *world) provision(ctx context.Context) (string, error) {
 		w.cfg.Concentrators), nil
 }
 
-func (w *world) join(ctx context.Context, i int, recipient string) (int, error) {
+func (w *world) join(ctx context.Context, i int, recipient transport.Public) (int, error) {
 	t := title(serialConcentrator, i+1)
 	dir := w.path(fmt.Sprintf("concentrator-%d", i+1))
 	f, err := concentrator.Init(dir, t, w.cfg.Rand, recipient)

@@ -52,6 +52,7 @@ type world struct {
 	api, field, auditor, factory *api.Client
 
 	fleet         *meter.Fleet
+	maker         shipment.MakerKey
 	rows          []shipment.Meter
 	shipment      []byte
 	concentrators []dlms.SystemTitle
@@ -212,7 +213,10 @@ func (w *world) manufacture() error {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return fmt.Errorf("lab: %w", err)
 	}
-	ship, factory, identity := w.path("maker", "shipment.age"), w.path("maker", "meters.age"), w.path("maker", "factory.key")
+	ship, factory, identity := w.path("maker", "shipment.jsonl"), w.path("maker", "meters.age"), w.path("maker", "factory.key")
+	if err := w.makerKey(); err != nil {
+		return err
+	}
 	if _, err := os.Stat(ship); errors.Is(err, fs.ErrNotExist) {
 		if err := w.make(ship, factory, identity); err != nil {
 			return err
@@ -231,10 +235,6 @@ func (w *world) make(ship, factory, identity string) error {
 	if err != nil {
 		return err
 	}
-	is, err := age.ParseX25519Recipient(status.VaultRecipient)
-	if err != nil {
-		return err
-	}
 	own, err := age.GenerateX25519Identity()
 	if err != nil {
 		return err
@@ -246,14 +246,27 @@ func (w *world) make(ship, factory, identity string) error {
 	// The shipment comes last: where it is, the others are too.
 	return errors.Join(
 		replace(identity, []byte(own.String()+"\n")),
-		writeRows(factory, "lab", rows, own.Recipient()),
-		writeRows(ship, "lab", rows, is),
+		written(factory, func(b *bytes.Buffer) error { return shipment.WriteFactory(b, maker, rows, own.Recipient()) }),
+		written(ship, func(b *bytes.Buffer) error { return shipment.Write(b, w.maker, "lab", rows, status.VaultRecipient) }),
 	)
 }
 
-func writeRows(path, batch string, rows []shipment.Meter, to age.Recipient) error {
+// makerKey makes the key that the maker signs with, once.
+func (w *world) makerKey() (err error) {
+	path := w.path("maker", "maker.key")
+	w.maker, err = shipment.LoadMakerKey(path)
+	if !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	if w.maker, err = shipment.NewMakerKey(w.cfg.Rand, maker); err != nil {
+		return err
+	}
+	return w.maker.Save(path)
+}
+
+func written(path string, write func(*bytes.Buffer) error) error {
 	var b bytes.Buffer
-	if err := shipment.Write(&b, maker, batch, rows, to); err != nil {
+	if err := write(&b); err != nil {
 		return err
 	}
 	return replace(path, b.Bytes())

@@ -156,7 +156,7 @@ var namesOnly = []struct {
 		keyPackage,
 		[]string{"CheckValue", "Fingerprint", "ParseCheckValue", "ParseFingerprint"},
 	},
-	{[]string{"internal/central/api", "internal/central/console"}, "internal/shipment", []string{"Report", "RowFault", "Fault"}},
+	{[]string{"internal/central/api", "internal/central/console"}, "internal/shipment", []string{"Report", "RowFault", "Fault", "MakerPublic"}},
 	{[]string{"internal/central/api", "internal/central/console"}, "internal/enrol", []string{"File", "Grant"}},
 }
 

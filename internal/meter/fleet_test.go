@@ -38,7 +38,7 @@ func factory(t *testing.T, profile string, count int) (Config, []shipment.Meter)
 	id := must(age.GenerateX25519Identity())
 	rows := must(shipment.Generate(seeded(11), "MSL", count, profile, 1))
 	var file bytes.Buffer
-	if err := shipment.Write(&file, "MSL", "test", rows, id.Recipient()); err != nil {
+	if err := shipment.WriteFactory(&file, "MSL", rows, id.Recipient()); err != nil {
 		t.Fatal(err)
 	}
 	cfg := Config{

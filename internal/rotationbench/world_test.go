@@ -13,8 +13,6 @@ import (
 	"testing"
 	"time"
 
-	"filippo.io/age"
-
 	"github.com/meterseal/meterseal/dlms"
 	"github.com/meterseal/meterseal/dlms/link"
 	"github.com/meterseal/meterseal/internal/bus"
@@ -28,6 +26,7 @@ import (
 	"github.com/meterseal/meterseal/internal/meter/nvm"
 	"github.com/meterseal/meterseal/internal/role"
 	"github.com/meterseal/meterseal/internal/shipment"
+	"github.com/meterseal/meterseal/internal/transport"
 )
 
 // perConcentrator is how many meters are under one concentrator.
@@ -152,17 +151,21 @@ func (w *world) close() error {
 }
 
 // ship makes one shipment and has it imported.
-func (w *world) ship(ctx context.Context, recipient string, first, count, live int) error {
+func (w *world) ship(ctx context.Context, recipient transport.Public, first, count, live int) error {
 	rows, err := shipment.Generate(rand.Reader, "MSL", count, shipment.ProfileHardened, uint64(first+1))
 	if err != nil {
 		return err
 	}
-	to, err := age.ParseX25519Recipient(recipient)
+	maker, err := shipment.NewMakerKey(rand.Reader, "MSL")
 	if err != nil {
 		return err
 	}
+	p := maker.Public()
+	if err := w.is.AddMaker(ctx, api.MakerRequest{Key: p, Fingerprint: p.Fingerprint()}); err != nil {
+		return err
+	}
 	var file bytes.Buffer
-	if err := shipment.Write(&file, "MSL", fmt.Sprintf("bench %d", first), rows, to); err != nil {
+	if err := shipment.Write(&file, maker, fmt.Sprintf("bench %d", first), rows, recipient); err != nil {
 		return err
 	}
 	report, err := w.is.ImportShipment(ctx, &file)
@@ -177,7 +180,7 @@ func (w *world) ship(ctx context.Context, recipient string, first, count, live i
 
 // enrol makes a concentrator known and assigns its meters. One that is not live is never asked anything, and all of
 // those have no identity of their own to start with.
-func (w *world) enrol(ctx context.Context, recipient string, i int, live bool) error {
+func (w *world) enrol(ctx context.Context, recipient transport.Public, i int, live bool) error {
 	t := stationTitle(i)
 	file, err := concentrator.Init(filepath.Join(w.field, t.String()), t, rand.Reader, recipient)
 	if err != nil {

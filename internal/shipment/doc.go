@@ -1,10 +1,10 @@
-// Package shipment is the maker's file: the first keys of the meters of one delivery.
+// Package shipment is how meters' keys come to a central system: from the maker (a shipment: the first keys of one
+// delivery) and from another head-end (a transfer: meters that are running). docs/shipment.md has both forms, byte by byte.
 //
-// A file is encrypted with age to its one reader and holds JSON lines: a [Header], then one row a meter. The same
-// [Write] makes the file for the central system (to its vault's recipient) and the file from which the meters of a
-// simulated factory take their memory (to the factory's recipient); nobody else reads either.
+// Both are JSON lines: a header, a row a meter, and a last line with an Ed25519 signature over all before it. The keys are
+// AES key wrap (RFC 3394) under one AES key of the file, which is wrapped with RSA-OAEP to the transport key of the vault
+// that the file is for (package transport): a vault on a token opens them inside the token. Nothing in a file is secret in
+// clear, and the whole signature is verified before the first row is acted on ([Spool]).
 //
-// Reading streams, with bounded lines. A row that is damaged is refused alone and the next one is read. age
-// authenticates 64 KiB at a time, so of a file that was cut after encryption the whole pieces before the cut are
-// read. Keys are typed from the moment a row is parsed; no error echoes a row.
+// A third form is for the factory of simulated meters alone: the same rows in clear, encrypted with age to the factory.
 package shipment

@@ -2,36 +2,79 @@ package shipment
 
 import (
 	"bufio"
-	"bytes"
-	"crypto/subtle"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 
-	"filippo.io/age"
-
 	"github.com/meterseal/meterseal/dlms"
-	"github.com/meterseal/meterseal/dlms/key"
+	"github.com/meterseal/meterseal/internal/role"
 )
 
-// Errors of a whole file.
-var (
-	// ErrNotForUs is returned for a file that was encrypted to another reader.
-	ErrNotForUs = errors.New("shipment: encrypted to another reader")
-	// ErrFile is returned for what is not a shipment at all.
-	ErrFile = errors.New("shipment: not a shipment file, or damaged from its beginning")
-)
-
-// maxLine bounds a line, in bytes. A row has about 300.
-const maxLine = 1024
-
-// Row is one row as read: a meter, or why there is none.
+// Row is one row as read: what the maker says of a meter, or why it is none.
 type Row struct {
 	N       int // from 1
 	Title   dlms.SystemTitle
-	Meter   Meter
-	Refused *Refusal // nil: Meter is whole
+	Profile string
+	Suite   uint8
+	Keys    []SealedKey // CCC first; each of them 24 bytes
+	Refused *Refusal    // nil: a row to be taken
+}
+
+// File is a shipment on the disk. Nothing in it may be relied on before Verify.
+type File struct {
+	*spool
+	header   Header
+	verified bool
+}
+
+// Spool copies a shipment into a file in dir that disappears with Close, and reads its header. It says nothing yet of who
+// wrote it.
+func Spool(dir string, r io.Reader) (*File, error) {
+	s, err := newSpool(dir, r, maxLine)
+	if err != nil {
+		return nil, err
+	}
+	f := &File{spool: s}
+	if err := f.readHeader(); err != nil {
+		return nil, errors.Join(fmt.Errorf("%w: header: %w", ErrFile, err), s.Close())
+	}
+	return f, nil
+}
+
+func (f *File) readHeader() error {
+	if err := decodeStrictly(f.first, &f.header); err != nil {
+		return errors.New("want a JSON object")
+	}
+	if err := f.header.check(); err != nil {
+		return err
+	}
+	if f.lines-1 != f.header.Count {
+		return fmt.Errorf("it promises %d rows, %d are there", f.header.Count, f.lines-1)
+	}
+	return nil
+}
+
+// Header returns the first line.
+func (f *File) Header() Header { return f.header }
+
+// Verify checks the maker's signature over the whole file.
+func (f *File) Verify(by MakerPublic) error {
+	if by.Maker() != f.header.Maker || by.Fingerprint() != f.header.Signer {
+		return fmt.Errorf("%w: it names %s of maker %s", ErrSignature, f.header.Signer, f.header.Maker)
+	}
+	if err := f.verify(purposeShipment, by.key[:]); err != nil {
+		return err
+	}
+	f.verified = true
+	return nil
+}
+
+// Rows reads the rows, from the first. Only of a file that was verified.
+func (f *File) Rows() (*Reader, error) {
+	if !f.verified {
+		return nil, fmt.Errorf("%w: it was not verified", ErrSignature)
+	}
+	return &Reader{header: f.header, in: f.body(), titles: make(map[dlms.SystemTitle]int, f.header.Count)}, nil
 }
 
 // Reader reads a shipment row by row.
@@ -40,166 +83,73 @@ type Reader struct {
 	in     *bufio.Reader
 	n      int
 	titles map[dlms.SystemTitle]int
-	cut    bool
-	ended  bool
 }
-
-// NewReader decrypts a file and reads its header.
-func NewReader(file io.Reader, as age.Identity) (*Reader, error) {
-	plain, err := age.Decrypt(file, as)
-	var noMatch *age.NoIdentityMatchError
-	switch {
-	case errors.As(err, &noMatch):
-		return nil, fmt.Errorf("%w; have the maker encrypt it to this one's recipient", ErrNotForUs)
-	case err != nil:
-		return nil, fmt.Errorf("%w: %w", ErrFile, err)
-	}
-	r := &Reader{in: bufio.NewReaderSize(plain, maxLine), titles: map[dlms.SystemTitle]int{}}
-	line, whole := r.line()
-	if !whole {
-		return nil, fmt.Errorf("%w: no header", ErrFile)
-	}
-	if err := decodeStrictly(line, &r.header); err != nil {
-		return nil, fmt.Errorf("%w: no header", ErrFile)
-	}
-	if err := r.header.check(); err != nil {
-		return nil, fmt.Errorf("%w: header: %w", ErrFile, err)
-	}
-	return r, nil
-}
-
-// Header returns the first line.
-func (r *Reader) Header() Header { return r.header }
-
-// Missing returns how many rows the header promised that have not been read.
-func (r *Reader) Missing() int { return max(0, r.header.Count-r.n) }
-
-// Cut reports whether the file ended where it should not have.
-func (r *Reader) Cut() bool { return r.cut }
 
 // Next returns the next row, io.EOF after the last. A bad row is a row with a refusal, not an error.
 func (r *Reader) Next() (Row, error) {
-	if r.ended {
+	if r.n == r.header.Count {
 		return Row{}, io.EOF
 	}
-	line, whole := r.line()
-	if r.ended && len(line) == 0 {
-		return Row{}, io.EOF
+	line, err := r.in.ReadSlice('\n')
+	if err != nil {
+		return Row{}, fmt.Errorf("%w: after row %d: %w", ErrFile, r.n, err)
 	}
 	r.n++
-	out := Row{N: r.n}
-	switch {
-	case r.ended:
-		out.Refused = refuse(Truncated, "")
-	case !whole:
-		out.Refused = refuse(Damaged, fmt.Sprintf("longer than %d bytes", maxLine))
-	default:
-		out.Title, out.Meter, out.Refused = parseRow(line)
+	out := parseRow(line[:len(line)-1], r.header.Maker)
+	if out.N = r.n; out.Refused != nil {
+		return out, nil
 	}
-	clear(line)
-	if out.Refused == nil {
-		out.Refused = r.place(out)
+	if first, twice := r.titles[out.Title]; twice {
+		out.Refused = refuse(DuplicateTitle, fmt.Sprintf("row %d has it", first))
+		return out, nil
 	}
-	if out.Refused != nil {
-		out.Meter = Meter{}
-	}
+	r.titles[out.Title] = r.n
 	return out, nil
 }
 
-// place checks the row against the header and the rows before it.
-func (r *Reader) place(row Row) *Refusal {
-	if row.N > r.header.Count {
-		return refuse(Foreign, fmt.Sprintf("the header promises %d rows", r.header.Count))
-	}
-	if bad := row.Meter.check(r.header.Maker); bad != nil {
-		return bad
-	}
-	if first, twice := r.titles[row.Title]; twice {
-		return refuse(DuplicateTitle, fmt.Sprintf("row %d has it", first))
-	}
-	r.titles[row.Title] = row.N
-	return nil
-}
-
-// line returns the next line without its end, and whether it is all of it. A line that is too long is skipped to
-// its end. At the end of the file, in whatever way it ends, it sets ended and returns what stood there.
-func (r *Reader) line() (line []byte, whole bool) {
-	line, err := r.in.ReadSlice('\n')
-	if err == nil {
-		return line[:len(line)-1], true
-	}
-	if !errors.Is(err, bufio.ErrBufferFull) {
-		r.ended, r.cut = true, !errors.Is(err, io.EOF) || len(line) > 0
-		return line, false
-	}
-	for errors.Is(err, bufio.ErrBufferFull) {
-		_, err = r.in.ReadSlice('\n')
-	}
-	if err != nil {
-		r.ended, r.cut = true, true
-		return []byte{0}, false // something stood there
-	}
-	return nil, false
-}
-
-func decodeStrictly(b []byte, into any) error {
-	dec := json.NewDecoder(bytes.NewReader(b))
-	dec.DisallowUnknownFields()
-	if err := dec.Decode(into); err != nil {
-		return err
-	}
-	if dec.More() {
-		return errors.New("two values on a line")
-	}
-	return nil
-}
-
-// parseRow does not tell what is wrong with a damaged row: the error of a decoder may hold a piece of it.
-func parseRow(line []byte) (dlms.SystemTitle, Meter, *Refusal) {
+// parseRow reads a line of a maker's shipment.
+func parseRow(line []byte, maker string) Row {
 	var r row
-	defer func() { r.wipe() }()
 	if err := decodeStrictly(line, &r); err != nil {
-		return r.Title, Meter{}, refuse(Damaged, "")
+		return Row{Refused: refuse(Damaged, "not a row")}
 	}
-	if subtle.ConstantTimeCompare(r.sum(), r.Check) != 1 {
-		return r.Title, Meter{}, refuse(Damaged, "check sum")
-	}
-	m := Meter{Title: r.Title, Suite: r.Suite, Profile: r.Profile}
-	var errs [4]error
-	m.CCC, errs[0] = key.NewMaster(r.CCC)
-	m.LAN, errs[1] = key.NewUnicast(r.LAN)
-	m.Locale, errs[2] = key.NewUnicast(r.Locale)
-	if len(r.IS) > 0 {
-		m.IS, errs[3] = key.NewUnicast(r.IS)
-	}
-	if err := errors.Join(errs[:]...); err != nil {
-		return r.Title, Meter{}, refuse(Damaged, "a key has the wrong length")
-	}
-	return r.Title, m, nil
+	return Row{Title: r.Title, Profile: r.Profile, Suite: r.Suite, Keys: r.Keys, Refused: r.check(maker)}
 }
 
-// ReadAll reads a file of which every row must be good, as the factory does for its own meters.
-func ReadAll(file io.Reader, as age.Identity) ([]Meter, error) {
-	r, err := NewReader(file, as)
-	if err != nil {
-		return nil, err
+// check refuses what no central system would take, before any key is opened.
+func (r row) check(maker string) *Refusal {
+	if string(r.Title[:3]) != maker {
+		return refuse(Foreign, "its system title is not of maker "+maker)
 	}
-	var meters []Meter
-	for {
-		row, err := r.Next()
-		if errors.Is(err, io.EOF) {
-			break
-		}
-		if err != nil {
-			return nil, err
-		}
-		if row.Refused != nil {
-			return nil, fmt.Errorf("shipment row %d: %w", row.N, row.Refused)
-		}
-		meters = append(meters, row.Meter)
+	if r.Suite != 0 {
+		return refuse(Unsupported, fmt.Sprintf("security suite %d", r.Suite))
 	}
-	if r.Missing() > 0 || r.Cut() {
-		return nil, fmt.Errorf("shipment: cut short, %d of %d rows missing", r.Missing(), r.header.Count)
+	want, ok := rolesOf(r.Profile)
+	if !ok {
+		return refuse(Unsupported, "profile")
 	}
-	return meters, nil
+	if len(r.Keys) != len(want) {
+		return refuse(Damaged, fmt.Sprintf("want %d keys, got %d", len(want), len(r.Keys)))
+	}
+	for i, k := range r.Keys {
+		if k.Role != want[i] {
+			return refuse(Damaged, fmt.Sprintf("key %d: want %s", i+1, want[i]))
+		}
+		if len(k.Wrapped) != wrappedSize {
+			return refuse(Damaged, fmt.Sprintf("%s: want %d bytes, got %d", k.Role, wrappedSize, len(k.Wrapped)))
+		}
+	}
+	return nil
+}
+
+// rolesOf lists the keys of a meter of a profile, in the order in which a row has them.
+func rolesOf(profile string) ([]role.Role, bool) {
+	switch profile {
+	case ProfileHardened:
+		return []role.Role{role.CCC, role.CCLAN, role.CCLOCALE, role.CCIS}, true
+	case ProfileLinky:
+		return []role.Role{role.CCC, role.CCLAN, role.CCLOCALE}, true
+	default:
+		return nil, false
+	}
 }

@@ -11,14 +11,13 @@ type Reason string
 
 // The reasons.
 const (
-	Damaged        Reason = "damaged"         // not a row, or its check sum is wrong
-	Truncated      Reason = "truncated"       // the file ends within it
-	Foreign        Reason = "foreign"         // not of the maker in the header, or beyond the count there
+	Damaged        Reason = "damaged"         // not a row, or a key that does not open or has another check value
+	Foreign        Reason = "foreign"         // not of the maker in the header
 	Unsupported    Reason = "unsupported"     // a suite or profile that this program does not know
 	DuplicateTitle Reason = "duplicate title" // its system title stands in an earlier row
 	TitleInUse     Reason = "title in use"    // something else bears its system title
 	OtherKeys      Reason = "other keys"      // the meter is known, with other keys, profile or maker
-	WeakKey        Reason = "weak key"        // 16 equal bytes
+	WeakKey        Reason = "weak key"        // 16 equal bytes, bytes that count, or a key that was published
 	DuplicateKey   Reason = "duplicate key"   // one of its keys is another's, or twice its own
 )
 
@@ -57,7 +56,6 @@ type Report struct {
 	Imported  int         `json:"imported"`
 	Unchanged int         `json:"unchanged"` // known, with the same keys
 	Refused   int         `json:"refused"`
-	Missing   int         `json:"missing"` // promised, and not in the file
 	Rows      []RowReport `json:"rows,omitempty"`
 }
 
@@ -71,11 +69,11 @@ func (r *Report) Refuse(row int, title dlms.SystemTitle, why *Refusal) {
 
 // Clean reports whether every row that was promised is in, now or from before.
 func (r *Report) Clean() bool {
-	return r.Refused == 0 && r.Missing == 0 && r.Imported+r.Unchanged == r.Count
+	return r.Refused == 0 && r.Imported+r.Unchanged == r.Count
 }
 
 // String is the summary in one line.
 func (r *Report) String() string {
-	return fmt.Sprintf("shipment %s of %s: %d rows, %d imported, %d unchanged, %d refused, %d missing",
-		r.Batch, r.Maker, r.Count, r.Imported, r.Unchanged, r.Refused, r.Missing)
+	return fmt.Sprintf("shipment %s of %s: %d rows, %d imported, %d unchanged, %d refused",
+		r.Batch, r.Maker, r.Count, r.Imported, r.Unchanged, r.Refused)
 }

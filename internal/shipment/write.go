@@ -1,22 +1,21 @@
 package shipment
 
 import (
-	"bufio"
-	"crypto/sha256"
-	"encoding/hex"
-	"encoding/json"
-	"errors"
+	"crypto/rand"
 	"fmt"
 	"io"
 
-	"filippo.io/age"
-
 	"github.com/meterseal/meterseal/dlms"
 	"github.com/meterseal/meterseal/dlms/key"
+	"github.com/meterseal/meterseal/internal/role"
+	"github.com/meterseal/meterseal/internal/transport"
 )
 
 // Schema names the form of a shipment file.
-const Schema = "meterseal shipment 1"
+const Schema = "meterseal shipment 2"
+
+// purposeShipment begins what a maker signs.
+const purposeShipment = "meterseal shipment signature 2"
 
 // MaxCount bounds the rows of one file.
 const MaxCount = 10_000_000
@@ -27,6 +26,8 @@ type Header struct {
 	Maker  string `json:"maker"` // three letters
 	Batch  string `json:"batch"`
 	Count  int    `json:"count"`
+	Signer string `json:"signer"` // fingerprint of the maker's key
+	transport.Envelope
 }
 
 func (h Header) check() error {
@@ -42,112 +43,78 @@ func (h Header) check() error {
 	if h.Count < 1 || h.Count > MaxCount {
 		return fmt.Errorf("count: want 1 to %d, got %d", MaxCount, h.Count)
 	}
-	return nil
+	if len(h.Signer) != 29 {
+		return fmt.Errorf("signer: want the fingerprint of a maker's key")
+	}
+	return h.Envelope.Check()
 }
 
-// row is one line. The keys are bytes, to be overwritten after use.
+// wrappedSize is a key of 16 bytes under AES key wrap.
+const wrappedSize = key.Size + key.WrapOverhead
+
+// SealedKey is one key of a row: wrapped under the file's AES key, and its check value.
+type SealedKey struct {
+	Role       role.Role      `json:"role"`
+	Wrapped    []byte         `json:"wrapped"` // RFC 3394, 24 bytes
+	CheckValue key.CheckValue `json:"check_value"`
+}
+
+// row is one line of a shipment.
 type row struct {
 	Title   dlms.SystemTitle `json:"system_title"`
-	Suite   uint8            `json:"suite"`
 	Profile string           `json:"profile"`
-	CCC     hexBytes         `json:"ccc"`
-	LAN     hexBytes         `json:"cc_lan"`
-	Locale  hexBytes         `json:"cc_locale"`
-	IS      hexBytes         `json:"cc_is,omitempty"`
-	Check   hexBytes         `json:"check"`
+	Suite   uint8            `json:"suite"`
+	Keys    []SealedKey      `json:"keys"`
 }
 
-type hexBytes []byte
-
-// MarshalText writes hexadecimal digits.
-func (h hexBytes) MarshalText() ([]byte, error) { return []byte(hex.EncodeToString(h)), nil }
-
-// UnmarshalText does not echo what it refuses.
-func (h *hexBytes) UnmarshalText(b []byte) error {
-	if len(b) > 2*key.Size {
-		return errors.New("want hexadecimal digits")
+// Write writes the meters of one batch for the vault with a transport key, signed by their maker.
+func Write(w io.Writer, by MakerKey, batch string, meters []Meter, to transport.Public) error {
+	if err := write(w, by, batch, meters, to); err != nil {
+		return fmt.Errorf("write shipment: %w", err)
 	}
-	out := make([]byte, hex.DecodedLen(len(b)))
-	if _, err := hex.Decode(out, b); err != nil {
-		clear(out)
-		return errors.New("want hexadecimal digits")
-	}
-	*h = out
 	return nil
 }
 
-func (r *row) wipe() {
-	for _, b := range []hexBytes{r.CCC, r.LAN, r.Locale, r.IS} {
-		clear(b)
+func write(w io.Writer, by MakerKey, batch string, meters []Meter, to transport.Public) error {
+	if by.IsZero() {
+		return key.ErrNoKey
 	}
-}
-
-// sum is the row's check sum: 8 bytes of SHA-256. It finds damage; what keeps a forger out is that the file is
-// encrypted, and that it comes from the maker.
-func (r *row) sum() []byte {
-	framed := key.Framed(r.Title[:], []byte{r.Suite}, []byte(r.Profile), r.CCC, r.LAN, r.Locale, r.IS)
-	defer clear(framed)
-	h := sha256.Sum256(framed)
-	return h[:8]
-}
-
-// Write writes the meters of one batch, encrypted to one reader.
-func Write(w io.Writer, maker, batch string, meters []Meter, to age.Recipient) error {
-	h := Header{Schema: Schema, Maker: maker, Batch: batch, Count: len(meters)}
-	if err := h.check(); err != nil {
-		return fmt.Errorf("write shipment: %w", err)
-	}
-	sealed, err := age.Encrypt(w, to)
+	env, under, err := transport.Seal(rand.Reader, to)
 	if err != nil {
-		return fmt.Errorf("write shipment: %w", err)
+		return err
 	}
-	buf := bufio.NewWriter(sealed)
-	if err := writeRows(buf, h, meters); err != nil {
-		return fmt.Errorf("write shipment: %w", err)
+	maker := by.Public().Maker()
+	h := Header{Schema: Schema, Maker: maker, Batch: batch, Count: len(meters), Signer: by.Public().Fingerprint(), Envelope: env}
+	if err := h.check(); err != nil {
+		return err
 	}
-	if err := buf.Flush(); err != nil {
-		return fmt.Errorf("write shipment: %w", err)
-	}
-	if err := sealed.Close(); err != nil {
-		return fmt.Errorf("write shipment: %w", err)
-	}
-	return nil
-}
-
-func writeRows(w io.Writer, h Header, meters []Meter) error {
-	if err := writeLine(w, h); err != nil {
+	out := newSignedWriter(w, maxLine)
+	if err := out.line(h); err != nil {
 		return err
 	}
 	for i, m := range meters {
-		if bad := m.check(h.Maker); bad != nil {
+		if bad := m.check(maker); bad != nil {
 			return fmt.Errorf("row %d, meter %s: %w", i+1, m.Title, bad)
 		}
-		if err := writeMeter(w, m); err != nil {
+		r, err := sealMeter(m, under)
+		if err != nil {
+			return fmt.Errorf("row %d, meter %s: %w", i+1, m.Title, err)
+		}
+		if err := out.line(r); err != nil {
 			return fmt.Errorf("row %d, meter %s: %w", i+1, m.Title, err)
 		}
 	}
-	return nil
+	return out.end(purposeShipment, func(b []byte) ([]byte, error) { return by.sign(b), nil })
 }
 
-func writeMeter(w io.Writer, m Meter) error {
-	r := row{
-		Title: m.Title, Suite: m.Suite, Profile: m.Profile,
-		CCC: key.Reveal(m.CCC), LAN: key.Reveal(m.LAN), Locale: key.Reveal(m.Locale), IS: key.Reveal(m.IS),
+func sealMeter(m Meter, under key.Wrapping) (row, error) {
+	r := row{Title: m.Title, Profile: m.Profile, Suite: m.Suite}
+	for _, k := range m.Keys() {
+		blob, err := under.Wrap(k.Key)
+		if err != nil {
+			return row{}, err
+		}
+		r.Keys = append(r.Keys, SealedKey{k.Role, blob, k.Key.CheckValue()})
 	}
-	defer r.wipe()
-	r.Check = r.sum()
-	return writeLine(w, &r)
-}
-
-func writeLine(w io.Writer, v any) error {
-	b, err := json.Marshal(v)
-	if err != nil {
-		return err
-	}
-	defer clear(b)
-	if _, err := w.Write(b); err != nil {
-		return err
-	}
-	_, err = w.Write([]byte{'\n'})
-	return err
+	return r, nil
 }

@@ -11,6 +11,7 @@ import (
 	"github.com/meterseal/meterseal/internal/central"
 	"github.com/meterseal/meterseal/internal/central/store"
 	"github.com/meterseal/meterseal/internal/defence"
+	"github.com/meterseal/meterseal/internal/transport"
 )
 
 // snapshot is the database as it stood at the beginning of a turn. Where a step is not durable before it sends, the key
@@ -32,23 +33,23 @@ func (w *World) openStore(ctx context.Context) error {
 }
 
 // buildNodes makes the root of the vault once and starts every node with it.
-func (w *World) buildNodes(ctx context.Context) (recipient string, err error) {
+func (w *World) buildNodes(ctx context.Context) (to transport.Public, err error) {
 	for i := range w.opt.Nodes {
 		n := w.newNode(i)
 		w.nodes = append(w.nodes, n)
 		if i > 0 { // the nodes share the root
 			if err := copyRoot(w.nodes[0].cfg.Data, n.cfg.Data); err != nil {
-				return "", err
+				return to, err
 			}
 		}
-		if recipient, err = central.Init(ctx, n.cfg, n.deps()); err != nil {
-			return "", err
+		if to, err = central.Init(ctx, n.cfg, n.deps()); err != nil {
+			return to, err
 		}
 		if err := n.start(ctx); err != nil {
-			return "", err
+			return to, err
 		}
 	}
-	return recipient, nil
+	return to, nil
 }
 
 func copyRoot(from, to string) error {

@@ -12,8 +12,6 @@ import (
 	"strings"
 	"time"
 
-	"filippo.io/age"
-
 	"github.com/meterseal/meterseal/dlms"
 	"github.com/meterseal/meterseal/internal/bus"
 	"github.com/meterseal/meterseal/internal/central/api"
@@ -23,6 +21,7 @@ import (
 	"github.com/meterseal/meterseal/internal/meter"
 	"github.com/meterseal/meterseal/internal/meter/loadcurve"
 	"github.com/meterseal/meterseal/internal/shipment"
+	"github.com/meterseal/meterseal/internal/transport"
 )
 
 // Options say what one world is.
@@ -111,15 +110,15 @@ func (w *World) build(ctx context.Context) error {
 	if err := w.openStore(ctx); err != nil {
 		return err
 	}
-	recipient, err := w.buildNodes(ctx)
+	to, err := w.buildNodes(ctx)
 	if err != nil {
 		return err
 	}
-	if err := w.meters(ctx, recipient); err != nil {
+	if err := w.meters(ctx, to); err != nil {
 		return err
 	}
 	for i := range w.opt.Concentrators {
-		if err := w.enrol(ctx, i, recipient); err != nil {
+		if err := w.enrol(ctx, i, to); err != nil {
 			return err
 		}
 	}
@@ -127,7 +126,7 @@ func (w *World) build(ctx context.Context) error {
 }
 
 // meters makes the shipment, the meters of it, and has the central system import it.
-func (w *World) meters(ctx context.Context, recipient string) error {
+func (w *World) meters(ctx context.Context, to transport.Public) error {
 	rows, err := shipment.Generate(w.keys, "MSL", w.opt.Concentrators*w.opt.Meters, w.opt.Profile, 1)
 	if err != nil {
 		return err
@@ -146,15 +145,19 @@ func (w *World) meters(ctx context.Context, recipient string) error {
 		}
 		w.units = append(w.units, u)
 	}
-	to, err := age.ParseX25519Recipient(recipient)
+	maker, err := shipment.NewMakerKey(w.keys, "MSL")
 	if err != nil {
 		return err
 	}
-	var file bytes.Buffer
-	if err := shipment.Write(&file, "MSL", "sim", rows, to); err != nil {
+	is, p := w.nodes[0].is, maker.Public()
+	if err := is.AddMaker(ctx, api.MakerRequest{Key: p, Fingerprint: p.Fingerprint()}); err != nil {
 		return err
 	}
-	report, err := w.nodes[0].is.ImportShipment(ctx, &file)
+	var file bytes.Buffer
+	if err := shipment.Write(&file, maker, "sim", rows, to); err != nil {
+		return err
+	}
+	report, err := is.ImportShipment(ctx, &file)
 	if err == nil && report.Imported != len(rows) {
 		err = fmt.Errorf("import: %s", report)
 	}
@@ -162,9 +165,9 @@ func (w *World) meters(ctx context.Context, recipient string) error {
 }
 
 // enrol makes a concentrator with its share of the meters.
-func (w *World) enrol(ctx context.Context, i int, recipient string) error {
+func (w *World) enrol(ctx context.Context, i int, to transport.Public) error {
 	s, is := w.newStation(i), w.nodes[0].is
-	file, err := concentrator.Init(s.dir, s.title, w.keys, recipient)
+	file, err := concentrator.Init(s.dir, s.title, w.keys, to)
 	if err != nil {
 		return err
 	}

@@ -9,11 +9,12 @@ import (
 
 	"github.com/meterseal/meterseal/dlms"
 	"github.com/meterseal/meterseal/internal/enrol"
+	"github.com/meterseal/meterseal/internal/transport"
 )
 
-// Init makes a terminal's identity in dir, once, and returns its enrolment file for the vault with this age recipient.
+// Init makes a terminal's identity in dir, once, and returns its enrolment file for the vault with this transport key.
 // A directory that has an identity keeps it: the enrolment file is made anew.
-func Init(dir string, title dlms.SystemTitle, vaultRecipient string, rand io.Reader) (enrol.File, error) {
+func Init(dir string, title dlms.SystemTitle, vault transport.Public, rand io.Reader) (enrol.File, error) {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return enrol.File{}, fmt.Errorf("terminal: %w", err)
 	}
@@ -27,5 +28,5 @@ func Init(dir string, title dlms.SystemTitle, vaultRecipient string, rand io.Rea
 	if err != nil {
 		return enrol.File{}, err
 	}
-	return id.File(vaultRecipient)
+	return id.File(vault, rand)
 }

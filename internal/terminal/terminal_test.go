@@ -7,12 +7,11 @@ import (
 	"testing"
 	"time"
 
-	"filippo.io/age"
-
 	"github.com/meterseal/meterseal/dlms"
 	"github.com/meterseal/meterseal/dlms/key"
 	"github.com/meterseal/meterseal/internal/enrol"
 	"github.com/meterseal/meterseal/internal/role"
+	"github.com/meterseal/meterseal/internal/transport/transporttest"
 )
 
 var (
@@ -22,14 +21,17 @@ var (
 	noon    = time.Date(2026, 1, 31, 12, 0, 0, 0, time.UTC)
 )
 
+// vaults are the transport keys of central systems.
+var vaults transporttest.Keys
+
 func terminalAt(t *testing.T, now time.Time) *Terminal {
 	t.Helper()
 	dir := filepath.Join(t.TempDir(), "tsp")
-	vault, err := age.GenerateX25519Identity()
+	vault, err := vaults.Key(0)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := Init(dir, own, vault.Recipient().String(), rand.Reader); err != nil {
+	if _, err := Init(dir, own, vault.Public(), rand.Reader); err != nil {
 		t.Fatal(err)
 	}
 	tsp, err := Open(Config{Data: dir}, Deps{Now: func() time.Time { return now }, Rand: rand.Reader})

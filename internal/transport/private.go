@@ -59,6 +59,9 @@ func (p Private) PKCS8() ([]byte, error) {
 	return x509.MarshalPKCS8PrivateKey(p.reveal())
 }
 
+// IsZero reports whether there is no key.
+func (p Private) IsZero() bool { return p.reveal == nil }
+
 // Public returns the other half.
 func (p Private) Public() Public { return p.public }
 

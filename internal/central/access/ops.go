@@ -12,6 +12,9 @@ type Op string
 const (
 	OpStatus          Op = "status"
 	OpImportShipment  Op = "shipment.import"
+	OpAddMaker        Op = "maker.add"
+	OpRevokeMaker     Op = "maker.revoke"
+	OpMakers          Op = "maker.show"
 	OpEnrolDC         Op = "concentrator.enrol"
 	OpEnrolTerminal   Op = "terminal.enrol"
 	OpAssign          Op = "meter.assign"
@@ -97,6 +100,9 @@ var (
 var rules = map[Op]Rule{
 	OpStatus:         {Does: "see how the system stands", Roles: staff},
 	OpImportShipment: {Does: "import a shipment", Roles: []Role{Operator, Custodian, Maker}},
+	OpAddMaker:       {Does: "register a maker's key", Roles: keyWork},
+	OpRevokeMaker:    {Does: "revoke a maker's key", Roles: keyWork},
+	OpMakers:         {Does: "see the keys of makers", Roles: staff},
 	OpEnrolDC:        {Does: "enrol a concentrator", Roles: []Role{Operator}},
 	OpEnrolTerminal:  {Does: "enrol a terminal", Roles: []Role{FieldManager}},
 	OpAssign:         {Does: "put meters under a concentrator", Roles: []Role{Operator}},

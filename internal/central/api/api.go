@@ -15,6 +15,7 @@ import (
 	"github.com/meterseal/meterseal/internal/enrol"
 	"github.com/meterseal/meterseal/internal/role"
 	"github.com/meterseal/meterseal/internal/shipment"
+	"github.com/meterseal/meterseal/internal/transport"
 )
 
 // Backend is the IS as the API works it.
@@ -23,6 +24,10 @@ type Backend interface {
 	Status(ctx context.Context) (Status, error)
 	// ImportShipment takes a maker's file; the report is valid as far as it goes also with an error.
 	ImportShipment(ctx context.Context, r io.Reader) (*shipment.Report, error)
+	// AddMaker registers a key that a maker signs its shipments with; RevokeMaker ends one; Makers lists them.
+	AddMaker(ctx context.Context, q MakerRequest) error
+	RevokeMaker(ctx context.Context, q MakerRevocation) error
+	Makers(ctx context.Context) ([]Maker, error)
 	// Enrol makes a concentrator or terminal known.
 	Enrol(ctx context.Context, e Enrolment) error
 	// Assign puts meters under a concentrator. One that comes from another concentrator is moved: its CC_LAN changes.
@@ -122,7 +127,7 @@ type Backup struct {
 // Status counts what the IS knows.
 type Status struct {
 	SystemTitle    dlms.SystemTitle `json:"system_title"`
-	VaultRecipient string           `json:"vault_recipient"`
+	VaultRecipient transport.Public `json:"vault_recipient"`
 	BusURL         string           `json:"bus_url"`
 	// AuditKey is the public key of the audit log, by which an export is verified offline.
 	AuditKey      string             `json:"audit_key"`

@@ -244,7 +244,7 @@ func TestABackupHoldsNoRootInClear(t *testing.T) {
 	w := newWorld(t)
 	w.must(os.Remove(filepath.Join(w.data, vault.RootFile)))
 	var err error
-	w.root, err = vault.Init(w.data, vault.InitOptions{Rand: rand.Reader})
+	w.root, err = vault.Init(w.data, vault.InitOptions{Rand: rand.Reader, Transport: transportKey(t)})
 	w.must(err)
 	a := w.node(node1)
 	w.ship(a, "b1", 1, 1)

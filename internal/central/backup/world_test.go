@@ -9,8 +9,6 @@ import (
 	"testing"
 	"time"
 
-	"filippo.io/age"
-
 	"github.com/meterseal/meterseal/dlms"
 	"github.com/meterseal/meterseal/internal/central/audit"
 	"github.com/meterseal/meterseal/internal/central/backup"
@@ -20,6 +18,8 @@ import (
 	"github.com/meterseal/meterseal/internal/enrol"
 	"github.com/meterseal/meterseal/internal/role"
 	"github.com/meterseal/meterseal/internal/shipment"
+	"github.com/meterseal/meterseal/internal/transport"
+	"github.com/meterseal/meterseal/internal/transport/transporttest"
 )
 
 const by audit.Actor = "test"
@@ -42,6 +42,19 @@ type world struct {
 	db   *store.Store
 	root *vault.Root
 	n    int // restores
+
+	maker shipment.MakerKey
+}
+
+var keys transporttest.Keys
+
+func transportKey(t *testing.T) transport.Private {
+	t.Helper()
+	k, err := keys.Key(0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return k
 }
 
 // system is one node of it.
@@ -58,7 +71,9 @@ func newWorld(t *testing.T) *world {
 	w := &world{t: t, base: base, data: filepath.Join(base, "data"), now: time.Date(2026, 11, 3, 8, 0, 0, 0, time.UTC)}
 	w.must(os.MkdirAll(filepath.Join(w.data, backup.TLSDir), 0o700))
 	w.must(os.WriteFile(filepath.Join(w.data, backup.TLSDir, "server.key"), []byte("a private key"), 0o600))
-	_, err := vault.Init(w.data, vault.InitOptions{Passphrase: pass, ScryptWork: 10, Rand: rand.Reader})
+	_, err := vault.Init(w.data, vault.InitOptions{Passphrase: pass, ScryptWork: 10, Rand: rand.Reader, Transport: transportKey(t)})
+	w.must(err)
+	w.maker, err = shipment.NewMakerKey(rand.Reader, "MSL")
 	w.must(err)
 	w.open()
 	t.Cleanup(func() { _ = w.db.Close() })
@@ -114,10 +129,9 @@ func (w *world) ship(s *system, batch string, first uint64, n int) []dlms.System
 	w.t.Helper()
 	meters, err := shipment.Generate(rand.Reader, "MSL", n, shipment.ProfileHardened, first)
 	w.must(err)
-	to, err := age.ParseX25519Recipient(s.vault.Recipient())
-	w.must(err)
+	w.must(s.vault.AddMaker(w.t.Context(), by, w.maker.Public(), w.maker.Public().Fingerprint()))
 	var b bytes.Buffer
-	w.must(shipment.Write(&b, "MSL", batch, meters, to))
+	w.must(shipment.Write(&b, w.maker, batch, meters, s.vault.Transport()))
 	r, err := s.vault.ImportShipment(w.t.Context(), by, &b)
 	w.must(err)
 	if !r.Clean() {
@@ -134,7 +148,7 @@ func (w *world) enrol(s *system, kind enrol.Kind, title dlms.SystemTitle) *enrol
 	w.t.Helper()
 	id, err := enrol.NewIdentity(kind, title, rand.Reader)
 	w.must(err)
-	f, err := id.File(s.vault.Recipient())
+	f, err := id.File(s.vault.Transport(), rand.Reader)
 	w.must(err)
 	w.must(s.vault.EnrolDevice(w.t.Context(), by, f, f.Fingerprint()))
 	return id

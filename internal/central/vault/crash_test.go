@@ -79,7 +79,7 @@ func TestLaw5ACrashAtAnyWriteLosesNoMeter(t *testing.T) {
 		file := w.file("b1", meters)
 		id, err := enrol.NewIdentity(enrol.Concentrator, dc, rand.Reader)
 		w.ok(err)
-		device, err := id.File(w.vault.Recipient())
+		device, err := id.File(w.vault.Transport(), rand.Reader)
 		w.ok(err)
 		spent := map[dlms.InvocationCounter]bool{}
 

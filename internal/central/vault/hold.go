@@ -10,6 +10,7 @@ import (
 	"github.com/meterseal/meterseal/internal/central/audit"
 	"github.com/meterseal/meterseal/internal/enrol"
 	"github.com/meterseal/meterseal/internal/role"
+	"github.com/meterseal/meterseal/internal/transport"
 )
 
 // Hold is where the long-term keys of a vault can be worked with: the root in the memory of this process ([Root]), or a
@@ -27,7 +28,9 @@ type Hold interface {
 	Kind() string
 	// Signer signs the checkpoints of the audit log.
 	Signer() *audit.Signer
-	// Recipient is what files to the vault are encrypted to; Decrypt reads one.
+	// Transport is the key that makers, devices and other head-ends seal keys to.
+	Transport() transport.Public
+	// Recipient is what the vault's own backups are encrypted to; Decrypt reads one.
 	Recipient() string
 	Decrypt(in io.Reader) (io.Reader, error)
 	// Made tells what was agreed when the vault was made.
@@ -60,6 +63,10 @@ type Hold interface {
 	CheckDevice(d DeviceRow) error
 	// AdoptDevice puts the two keys of an enrolment file at rest.
 	AdoptDevice(f enrol.File) (kek, mac DeviceKeyRow, err error)
+	// OpenConsignment opens the AES key that the keys of a file are wrapped under. It stays inside.
+	OpenConsignment(wrapped []byte) (Consignment, error)
+	// NewConsignment makes such a key for another vault, and wraps it to its transport key.
+	NewConsignment(rand io.Reader, to transport.Public) (transport.Envelope, Consignment, error)
 	// AdoptCopy puts a key at rest that comes back from the device that it was sealed to.
 	AdoptCopy(d DeviceRow, s enrol.SealedKey, suite uint8) (KeyRow, error)
 
@@ -67,8 +74,18 @@ type Hold interface {
 	Close() error
 }
 
+// Consignment is a file's AES key while the keys of its rows come in or go out. It is for one goroutine.
+type Consignment interface {
+	// Adopt puts a key at rest that is wrapped under the consignment (RFC 3394, 24 bytes). Its check value and fingerprint are
+	// found where the key is; a blob that does not open is refused with [ErrConsigned].
+	Adopt(ref role.KeyRef, suite uint8, blob []byte) (KeyRow, error)
+	// Release wraps the key of a row under the consignment.
+	Release(row KeyRow) ([]byte, error)
+	Close() error
+}
+
 // Identity is what the root file of every vault holds, wherever its keys are: whose it is, what signs its audit log, and
-// what files to it are encrypted to. It prints the name alone.
+// what its backups are encrypted to. It prints the name alone.
 type Identity struct {
 	id     string
 	signer *audit.Signer
@@ -78,7 +95,7 @@ type Identity struct {
 // ID names the vault.
 func (i *Identity) ID() string { return i.id }
 
-// Recipient is what files to the vault are encrypted to.
+// Recipient is what the vault's backups are encrypted to.
 func (i *Identity) Recipient() string { return i.reader.Recipient().String() }
 
 // Decrypt reads what was encrypted to the vault's recipient: a file of its own backup.

@@ -8,75 +8,179 @@ import (
 
 	"github.com/meterseal/meterseal/dlms"
 	"github.com/meterseal/meterseal/internal/central/audit"
-	"github.com/meterseal/meterseal/internal/enrol"
 	"github.com/meterseal/meterseal/internal/role"
 	"github.com/meterseal/meterseal/internal/shipment"
 )
 
-// ErrInClear is returned for a file whose keys would have to pass through this process, by a vault that keeps them in a
-// token.
-var ErrInClear = errors.New("vault: the keys of this file would be in clear in this process, and this vault keeps them in a token")
-
-// inProcess is the root that opens a maker's file here.
-func (v *Software) inProcess() (*Root, error) {
-	root, ok := v.keys.(*Root)
-	if !ok {
-		return nil, ErrInClear
-	}
-	return root, nil
-}
-
 // importBatch is how many rows go in with one commit.
-const importBatch = 250
+const importBatch = 2000
 
-// ImportShipment implements Vault.
+// ImportShipment implements Vault. The whole file is on the disk, and its signature verified, before its first key is opened.
 func (v *Software) ImportShipment(ctx context.Context, by audit.Actor, file io.Reader) (*shipment.Report, error) {
-	root, err := v.inProcess()
+	f, err := shipment.Spool(v.dir, file)
 	if err != nil {
-		return &shipment.Report{}, fmt.Errorf("import: %w", err)
+		return &shipment.Report{}, v.refuseFile(ctx, by, shipment.Header{}, err)
 	}
-	in, err := shipment.NewReader(file, root.reader)
-	if err != nil {
-		return &shipment.Report{}, fmt.Errorf("import: %w", err)
-	}
-	h := in.Header()
+	defer f.Close()
+	h := f.Header()
 	report := &shipment.Report{Maker: h.Maker, Batch: h.Batch, Count: h.Count}
-	for {
-		rows, err := readRows(in)
-		if err != nil {
-			return report, fmt.Errorf("import: %w", err)
-		}
-		if len(rows) == 0 {
-			break
-		}
-		if err := v.importRows(ctx, by, h, rows, report); err != nil {
-			return report, fmt.Errorf("import: %w", err)
-		}
+	in, err := v.openShipment(ctx, f)
+	if err != nil {
+		return report, v.refuseFile(ctx, by, h, err)
 	}
-	report.Missing = in.Missing()
-	err = v.audit.Append(ctx, audit.Entry{
-		Actor: by, Action: ActionShipment, Phase: audit.Done, Outcome: report.String(),
+	defer in.Close()
+	if err := v.importAll(ctx, by, in, report); err != nil {
+		return report, fmt.Errorf("import: %w", err)
+	}
+	return report, v.audit.Append(ctx, audit.Entry{
+		Actor: by, Action: ActionShipment, Phase: audit.Done, Outcome: report.String(), Detail: map[string]string{"signer": h.Signer},
 	})
-	return report, err
 }
 
-func readRows(in *shipment.Reader) ([]shipment.Row, error) {
-	var rows []shipment.Row
+// refuseFile enters in the audit log that a whole file was refused.
+func (v *Software) refuseFile(ctx context.Context, by audit.Actor, h shipment.Header, why error) error {
+	e := audit.Entry{Actor: by, Action: ActionRefused, Phase: audit.Done, Outcome: "refused the file: " + why.Error()}
+	if h.Maker != "" {
+		e.Detail = map[string]string{"maker": h.Maker, "batch": h.Batch, "signer": h.Signer}
+	}
+	return errors.Join(fmt.Errorf("import: %w", why), v.audit.Append(ctx, e))
+}
+
+// incoming is a verified shipment whose keys are put at rest as its rows are read.
+type incoming struct {
+	header shipment.Header
+	rows   *shipment.Reader
+	keys   Consignment
+	weak   map[Fingerprint]bool
+}
+
+// Close lets go of the file's key.
+func (in *incoming) Close() error { return in.keys.Close() }
+
+func (v *Software) openShipment(ctx context.Context, f *shipment.File) (*incoming, error) {
+	h := f.Header()
+	by, err := v.signer(ctx, h)
+	if err != nil {
+		return nil, err
+	}
+	if err := f.Verify(by); err != nil {
+		return nil, err
+	}
+	if err := h.For(v.keys.Transport()); err != nil {
+		return nil, err
+	}
+	in := &incoming{header: h}
+	if in.rows, err = f.Rows(); err != nil {
+		return nil, err
+	}
+	if in.weak, err = shipment.WeakKeys(); err != nil {
+		return nil, err
+	}
+	in.keys, err = v.keys.OpenConsignment(h.Key)
+	return in, err
+}
+
+// adopted is a row with its keys at rest.
+type adopted struct {
+	shipment.Row
+	keys []KeyRow
+}
+
+// next reads the next batch; none at the end.
+func (in *incoming) next() ([]adopted, error) {
+	rows := make([]adopted, 0, importBatch)
 	for len(rows) < importBatch {
-		row, err := in.Next()
+		row, err := in.rows.Next()
 		if errors.Is(err, io.EOF) {
-			return rows, nil
+			break
 		}
 		if err != nil {
 			return nil, err
 		}
-		rows = append(rows, row)
+		a := adopted{Row: row}
+		if a.Refused == nil {
+			if err := in.adopt(&a); err != nil {
+				return nil, err
+			}
+		}
+		rows = append(rows, a)
 	}
 	return rows, nil
 }
 
+// adopt puts the keys of a row at rest. A key that is bad refuses the row; an error is the vault's own.
+func (in *incoming) adopt(a *adopted) error {
+	seen := make(map[Fingerprint]role.Role, len(a.Keys))
+	a.keys = make([]KeyRow, 0, len(a.Keys))
+	for _, k := range a.Keys {
+		row, err := in.keys.Adopt(role.KeyRef{Meter: a.Title, Role: k.Role, Version: 1}, a.Suite, k.Wrapped)
+		if errors.Is(err, ErrConsigned) {
+			a.Refused = &shipment.Refusal{Reason: shipment.Damaged, Detail: k.Role.String() + " does not open"}
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		other, twice := seen[row.Fingerprint]
+		switch {
+		case row.CheckValue != k.CheckValue:
+			a.Refused = &shipment.Refusal{Reason: shipment.Damaged, Detail: k.Role.String() + " has another check value"}
+		case in.weak[row.Fingerprint]:
+			a.Refused = &shipment.Refusal{Reason: shipment.WeakKey, Detail: k.Role.String()}
+		case twice:
+			a.Refused = &shipment.Refusal{Reason: shipment.DuplicateKey, Detail: fmt.Sprintf("%s is its %s", k.Role, other)}
+		}
+		if a.Refused != nil {
+			return nil
+		}
+		seen[row.Fingerprint] = k.Role
+		a.keys = append(a.keys, row)
+	}
+	return nil
+}
+
+// readAhead is how many batches may be at rest and not yet in the store.
+const readAhead = 2
+
+// importAll puts keys at rest in one goroutine and rows into the store in another.
+func (v *Software) importAll(ctx context.Context, by audit.Actor, in *incoming, report *shipment.Report) error {
+	ctx, stop := context.WithCancel(ctx)
+	batches, done := make(chan []adopted, readAhead), make(chan error, 1)
+	go func() {
+		defer close(batches)
+		done <- in.feed(ctx, batches)
+	}()
+	var err error
+	for rows := range batches {
+		if err == nil {
+			if err = v.importRows(ctx, by, in.header, rows, report); err != nil {
+				stop()
+			}
+		}
+	}
+	stop()
+	if fed := <-done; err == nil {
+		err = fed
+	}
+	return err
+}
+
+func (in *incoming) feed(ctx context.Context, out chan<- []adopted) error {
+	for {
+		rows, err := in.next()
+		if err != nil || len(rows) == 0 {
+			return err
+		}
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case out <- rows:
+		}
+	}
+}
+
 // importRows takes one batch in one commit. The report is brought up to date after the commit only.
-func (v *Software) importRows(ctx context.Context, by audit.Actor, h shipment.Header, rows []shipment.Row, report *shipment.Report) error {
+func (v *Software) importRows(ctx context.Context, by audit.Actor, h shipment.Header, rows []adopted, report *shipment.Report) error {
 	var next shipment.Report
 	err := v.step(ctx, func(ctx context.Context, c *change) error {
 		next = *report
@@ -85,9 +189,7 @@ func (v *Software) importRows(ctx context.Context, by audit.Actor, h shipment.He
 			return err
 		}
 		for _, row := range rows {
-			if err := v.importRow(by, h, row, known, c, &next); err != nil {
-				return err
-			}
+			v.importRow(by, h, row, known, c, &next)
 		}
 		return nil
 	})
@@ -105,28 +207,33 @@ type known struct {
 	inUse  map[Fingerprint]bool
 }
 
-func (v *Software) known(ctx context.Context, rows []shipment.Row) (known, error) {
-	var titles []dlms.SystemTitle
-	var refs []role.KeyRef
-	var fps []Fingerprint
+func (v *Software) known(ctx context.Context, rows []adopted) (out known, err error) {
+	var titles, old []dlms.SystemTitle
 	for _, row := range rows {
-		if row.Refused != nil {
-			continue
-		}
-		titles = append(titles, row.Title)
-		for _, r := range []role.Role{role.CCC, role.CCLAN, role.CCLOCALE, role.CCIS} {
-			refs = append(refs, role.KeyRef{Meter: row.Title, Role: r, Version: 1})
-		}
-		for _, k := range row.Meter.Keys() {
-			fps = append(fps, k.Key.Fingerprint())
+		if row.Refused == nil {
+			titles = append(titles, row.Title)
 		}
 	}
-	var out known
-	var err error
 	if out.kinds, err = v.store.TitleKinds(ctx, titles); err != nil {
 		return out, err
 	}
-	if out.meters, err = v.store.MeterRows(ctx, titles); err != nil {
+	var refs []role.KeyRef
+	var fps []Fingerprint
+	for _, row := range rows {
+		switch kind := out.kinds[row.Title]; {
+		case row.Refused != nil:
+		case kind == kindMeter:
+			old = append(old, row.Title)
+			for _, r := range []role.Role{role.CCC, role.CCLAN, role.CCLOCALE, role.CCIS} {
+				refs = append(refs, role.KeyRef{Meter: row.Title, Role: r, Version: 1})
+			}
+		case kind == "":
+			for _, k := range row.keys {
+				fps = append(fps, k.Fingerprint)
+			}
+		}
+	}
+	if out.meters, err = v.store.MeterRows(ctx, old); err != nil {
 		return out, err
 	}
 	if out.first, err = v.store.KeyRows(ctx, refs); err != nil {
@@ -136,13 +243,13 @@ func (v *Software) known(ctx context.Context, rows []shipment.Row) (known, error
 	return out, err
 }
 
-func (v *Software) importRow(by audit.Actor, h shipment.Header, row shipment.Row, known known, c *change, report *shipment.Report) error {
+func (v *Software) importRow(by audit.Actor, h shipment.Header, row adopted, known known, c *change, report *shipment.Report) {
 	refused := row.Refused
 	if refused == nil {
 		kind, taken := known.kinds[row.Title]
 		if taken && kind == kindMeter && known.same(h, row) {
 			report.Unchanged++
-			return nil
+			return
 		}
 		refused = known.refuse(row, kind, taken)
 	}
@@ -152,129 +259,63 @@ func (v *Software) importRow(by audit.Actor, h shipment.Header, row shipment.Row
 			Actor: by, Action: ActionRefused, Phase: audit.Done, Subject: audit.Subject{Meter: row.Title},
 			Outcome: refused.Error(), Detail: map[string]string{"batch": h.Batch, "row": fmt.Sprint(row.N)},
 		})
-		return nil
+		return
 	}
-	if err := v.addMeter(by, h, row, c); err != nil {
-		return err
-	}
-	for _, k := range row.Meter.Keys() {
-		known.inUse[k.Key.Fingerprint()] = true
+	v.addMeter(by, h, row, c)
+	for _, k := range row.keys {
+		known.inUse[k.Fingerprint] = true
 	}
 	report.Imported++
-	return nil
 }
 
 // same reports whether a known meter has exactly these first keys.
-func (k known) same(h shipment.Header, row shipment.Row) bool {
+func (k known) same(h shipment.Header, row adopted) bool {
 	m := k.meters[row.Title]
-	if m.Maker != h.Maker || m.Profile != row.Meter.Profile || m.Suite != row.Meter.Suite {
+	if m.Maker != h.Maker || m.Profile != row.Profile || m.Suite != row.Suite {
 		return false
 	}
 	have := 0
-	for ref := range k.first {
-		if ref.Meter == row.Title {
+	for _, r := range []role.Role{role.CCC, role.CCLAN, role.CCLOCALE, role.CCIS} {
+		if _, ok := k.first[role.KeyRef{Meter: row.Title, Role: r, Version: 1}]; ok {
 			have++
 		}
 	}
-	keys := row.Meter.Keys()
-	for _, rk := range keys {
-		if k.first[role.KeyRef{Meter: row.Title, Role: rk.Role, Version: 1}].Fingerprint != rk.Key.Fingerprint() {
+	for _, key := range row.keys {
+		if k.first[key.Ref].Fingerprint != key.Fingerprint {
 			return false
 		}
 	}
-	return have == len(keys)
+	return have == len(row.keys)
 }
 
-func (k known) refuse(row shipment.Row, kind string, taken bool) *shipment.Refusal {
+func (k known) refuse(row adopted, kind string, taken bool) *shipment.Refusal {
 	if taken && kind == kindMeter {
 		return &shipment.Refusal{Reason: shipment.OtherKeys, Detail: "the meter is known, with other keys, profile or maker"}
 	}
 	if taken {
 		return &shipment.Refusal{Reason: shipment.TitleInUse, Detail: "by a " + kind}
 	}
-	for _, rk := range row.Meter.Keys() {
-		if k.inUse[rk.Key.Fingerprint()] {
-			return &shipment.Refusal{Reason: shipment.DuplicateKey, Detail: rk.Role.String() + " is in use elsewhere"}
+	for _, key := range row.keys {
+		if k.inUse[key.Fingerprint] {
+			return &shipment.Refusal{Reason: shipment.DuplicateKey, Detail: key.Ref.Role.String() + " is in use elsewhere"}
 		}
 	}
 	return nil
 }
 
 // addMeter puts a meter and its keys in. The first keys are in force: the maker put them into the meter.
-func (v *Software) addMeter(by audit.Actor, h shipment.Header, row shipment.Row, c *change) error {
-	root, err := v.inProcess()
-	if err != nil {
-		return err
-	}
+func (v *Software) addMeter(by audit.Actor, h shipment.Header, row adopted, c *change) {
 	at := v.time()
 	c.meters = append(c.meters, MeterRow{
-		Title: row.Title, Maker: h.Maker, Batch: h.Batch, Profile: row.Meter.Profile, Suite: row.Meter.Suite, EnrolledAt: at,
+		Title: row.Title, Maker: h.Maker, Batch: h.Batch, Profile: row.Profile, Suite: row.Suite, EnrolledAt: at,
 	})
-	detail := map[string]string{"batch": h.Batch, "profile": row.Meter.Profile}
-	for _, rk := range row.Meter.Keys() {
-		k, err := root.sealRow(role.KeyRef{Meter: row.Title, Role: rk.Role, Version: 1}, row.Meter.Suite, rk.Key)
-		if err != nil {
-			return err
-		}
+	detail := map[string]string{"batch": h.Batch, "profile": row.Profile}
+	for _, k := range row.keys {
 		k.State, k.CreatedAt, k.ActiveAt = Active, at, at
 		c.keys = append(c.keys, k)
-		detail[rk.Role.String()] = k.CheckValue.String()
+		detail[k.Ref.Role.String()] = k.CheckValue.String()
 	}
 	c.audit = append(c.audit, audit.Entry{
 		Actor: by, Action: ActionImported, Phase: audit.Done, Subject: audit.Subject{Meter: row.Title}, Detail: detail,
 	})
-	return nil
-}
-
-// EnrolDevice implements Vault.
-func (v *Software) EnrolDevice(ctx context.Context, by audit.Actor, file enrol.File, fingerprint string) error {
-	if err := file.Check(); err != nil {
-		return err
-	}
-	if got := file.Fingerprint(); got != fingerprint {
-		return fmt.Errorf("%w: it is %s; compare it with what %s %s shows", ErrFingerprint, got, file.Kind, file.Title)
-	}
-	d := DeviceRow{
-		Title: file.Title, Kind: string(file.Kind), NKeyPublic: file.NKeyPublic, Fingerprint: fingerprint,
-		State: deviceEnrolled, EnrolledAt: v.time(),
-	}
-	var err error
-	if d.KEK, d.MAC, err = v.keys.AdoptDevice(file); err != nil {
-		return err
-	}
-	err = v.step(ctx, func(ctx context.Context, c *change) error { return v.addDevice(ctx, by, d, c) })
-	if err != nil {
-		return fmt.Errorf("enrol %s %s: %w", file.Kind, file.Title, err)
-	}
-	return nil
-}
-
-func (v *Software) addDevice(ctx context.Context, by audit.Actor, d DeviceRow, c *change) error {
-	old, known, err := v.store.DeviceRow(ctx, d.Title)
-	if err != nil {
-		return err
-	}
-	if known && old.Fingerprint == d.Fingerprint && old.State == deviceEnrolled {
-		return nil
-	}
-	kinds, err := v.store.TitleKinds(ctx, []dlms.SystemTitle{d.Title})
-	if err != nil {
-		return err
-	}
-	if kind, taken := kinds[d.Title]; taken {
-		return fmt.Errorf("%w: a %s bears %s already", ErrTitleInUse, kind, d.Title)
-	}
-	used, err := v.store.FingerprintsInUse(ctx, []Fingerprint{d.KEK.Fingerprint, d.MAC.Fingerprint})
-	if err != nil {
-		return err
-	}
-	if len(used) > 0 {
-		return errors.New("its keys are in use elsewhere; have it make new ones")
-	}
-	c.devices = append(c.devices, d)
-	c.audit = append(c.audit, audit.Entry{
-		Actor: by, Action: ActionEnrolled, Phase: audit.Done, Subject: audit.Subject{Device: d.Title},
-		Detail: map[string]string{"kind": d.Kind, "fingerprint": d.Fingerprint},
-	})
-	return nil
 }

@@ -4,16 +4,19 @@ import (
 	"bytes"
 	"crypto/rand"
 	"errors"
+	"os"
 	"strings"
 	"testing"
 
 	"github.com/meterseal/meterseal/dlms"
+	"github.com/meterseal/meterseal/dlms/key"
 	"github.com/meterseal/meterseal/internal/central/audit"
 	"github.com/meterseal/meterseal/internal/central/fleet"
 	"github.com/meterseal/meterseal/internal/central/vault"
 	"github.com/meterseal/meterseal/internal/enrol"
 	"github.com/meterseal/meterseal/internal/role"
 	"github.com/meterseal/meterseal/internal/shipment"
+	"github.com/meterseal/meterseal/internal/transport"
 )
 
 func TestImportingAShipmentAgainChangesNothing(t *testing.T) {
@@ -78,18 +81,13 @@ func TestImportReportsEveryBadRowAndTakesTheGoodOnes(t *testing.T) {
 	}
 }
 
-func TestImportTakesMoreThanOneBatchAndAFileThatWasCut(t *testing.T) {
+func TestImportTakesMoreThanOneBatch(t *testing.T) {
 	w := newWorld(t)
-	meters := made(t, 300, shipment.ProfileLinky, 1)
+	meters := made(t, 2300, shipment.ProfileLinky, 1)
 	file := w.file("b1", meters)
-	r, err := w.vault.ImportShipment(t.Context(), by, bytes.NewReader(file[:len(file)-50]))
-	if err != nil || r.Imported < 200 || r.Missing == 0 || r.Clean() {
-		t.Fatalf("cut: got %v, %v", r, err)
-	}
-	before := r.Imported
-	r, err = w.vault.ImportShipment(t.Context(), by, bytes.NewReader(file))
-	if err != nil || r.Unchanged != before || r.Imported != 300-before || !r.Clean() {
-		t.Fatalf("whole: got %v, %v", r, err)
+	r, err := w.vault.ImportShipment(t.Context(), by, bytes.NewReader(file))
+	if err != nil || r.Imported != len(meters) || !r.Clean() {
+		t.Fatalf("got %v, %v", r, err)
 	}
 	g, err := w.vault.Generate(t.Context(), by, []vault.Target{{Meter: meters[0].Title, Role: role.CCIS}})
 	if err != nil || !errors.Is(g[0].Err, vault.ErrUnknownKey) {
@@ -97,10 +95,135 @@ func TestImportTakesMoreThanOneBatchAndAFileThatWasCut(t *testing.T) {
 	}
 }
 
+// nothingIsIn checks that no meter came in, and that the record says why.
+func (w *world) nothingIsIn(entries int) {
+	w.t.Helper()
+	meters, err := w.fleet.Meters(w.t.Context())
+	if err != nil || len(meters) != 0 {
+		w.t.Fatalf("%d meters are in, %v", len(meters), err)
+	}
+	rows, err := w.log.List(w.t.Context(), audit.Filter{Action: vault.ActionRefused})
+	if err != nil || len(rows) != entries {
+		w.t.Fatalf("want %d refusals on the record, got %d, %v", entries, len(rows), err)
+	}
+}
+
+func TestImportRefusesAnAlteredFileWholeAndOnTheRecord(t *testing.T) {
+	w := newWorld(t)
+	file := w.file("b1", made(t, 3, shipment.ProfileHardened, 1))
+	lines := bytes.SplitAfter(file, []byte{'\n'})
+	header := len(lines[0])
+	swapped := bytes.Join([][]byte{lines[0], lines[2], lines[1], lines[3], lines[4]}, nil)
+	for name, bad := range map[string][]byte{
+		"in the header":         altered(file, header/2),
+		"in a row":              altered(file, header+60),
+		"in the last row":       altered(file, len(file)-200),
+		"in the signature":      altered(file, len(file)-40),
+		"cut by a byte":         file[:len(file)-1],
+		"cut in the middle":     file[:len(file)/2],
+		"cut between rows":      file[:header+len(lines[1])],
+		"rows in another order": swapped,
+		"a row twice":           bytes.Join([][]byte{lines[0], lines[1], lines[1], lines[3], lines[4]}, nil),
+		"more behind it":        append(bytes.Clone(file), '\n'),
+		"nothing":               nil,
+	} {
+		r, err := w.vault.ImportShipment(t.Context(), by, bytes.NewReader(bad))
+		if !errors.Is(err, shipment.ErrSignature) && !errors.Is(err, shipment.ErrFile) || r.Imported != 0 {
+			t.Errorf("%s: want it refused whole, got %v, %v", name, r, err)
+		}
+	}
+	w.nothingIsIn(11)
+	if r, err := w.vault.ImportShipment(t.Context(), by, bytes.NewReader(file)); err != nil || !r.Clean() {
+		t.Fatalf("the file itself: %v, %v", r, err)
+	}
+}
+
+func altered(file []byte, at int) []byte {
+	out := bytes.Clone(file)
+	out[at] ^= 1
+	return out
+}
+
+func TestImportTakesFilesOfRegisteredMakersAlone(t *testing.T) {
+	w := newWorld(t)
+	meters := made(t, 1, shipment.ProfileHardened, 1)
+	file := func(k shipment.MakerKey) *bytes.Buffer {
+		var b bytes.Buffer
+		w.ok(shipment.Write(&b, k, "b1", meters, w.vault.Transport()))
+		return &b
+	}
+	stranger := makerOf(t, "MSL") // the same three letters
+	if _, err := w.vault.ImportShipment(t.Context(), by, file(stranger)); !errors.Is(err, vault.ErrMaker) {
+		t.Fatalf("an unknown key: want ErrMaker, got %v", err)
+	}
+	foreign := makerOf(t, "XYZ")
+	w.ok(w.vault.AddMaker(t.Context(), by, foreign.Public(), foreign.Public().Fingerprint()))
+	if err := w.vault.AddMaker(t.Context(), by, stranger.Public(), w.maker.Public().Fingerprint()); !errors.Is(err, vault.ErrFingerprint) {
+		t.Fatalf("a key that nobody compared: want ErrFingerprint, got %v", err)
+	}
+	w.ok(w.vault.RevokeMaker(t.Context(), by, w.maker.Public().Fingerprint(), "test"))
+	w.restart()
+	if _, err := w.vault.ImportShipment(t.Context(), by, file(w.maker)); !errors.Is(err, vault.ErrMaker) {
+		t.Fatalf("a revoked key: want ErrMaker, got %v", err)
+	}
+	if err := w.vault.AddMaker(t.Context(), by, w.maker.Public(), w.maker.Public().Fingerprint()); !errors.Is(err, vault.ErrMaker) {
+		t.Fatalf("a revoked key again: want ErrMaker, got %v", err)
+	}
+	w.nothingIsIn(2)
+	w.ok(w.vault.AddMaker(t.Context(), by, stranger.Public(), stranger.Public().Fingerprint()))
+	if r, err := w.vault.ImportShipment(t.Context(), by, file(stranger)); err != nil || !r.Clean() {
+		t.Fatalf("the maker's next key: %v, %v", r, err)
+	}
+}
+
+func TestARevokedMakerStaysRevokedInAStoreThatIsBroughtBack(t *testing.T) {
+	w := newWorld(t)
+	before := t.TempDir()
+	w.stop()
+	w.ok(os.CopyFS(before, os.DirFS(w.data)))
+	w.start()
+	w.ok(w.vault.RevokeMaker(t.Context(), by, w.maker.Public().Fingerprint(), "stolen"))
+	w.stop()
+	w.ok(os.RemoveAll(w.data))
+	w.ok(os.CopyFS(w.data, os.DirFS(before)))
+	w.start()
+	makers, err := w.vault.Makers(t.Context())
+	if err != nil || len(makers) != 1 || makers[0].State != vault.MakerRevoked {
+		t.Fatalf("got %v, %v", makers, err)
+	}
+}
+
+// TestImportRefusesRowsWhoseKeysNobodyShouldHave has a maker's own mistakes, which are signed.
+func TestImportRefusesRowsWhoseKeysNobodyShouldHave(t *testing.T) {
+	w := newWorld(t)
+	counting := make([]byte, key.Size)
+	for i := range counting {
+		counting[i] = byte(i)
+	}
+	meters := made(t, 4, shipment.ProfileHardened, 1)
+	var err error
+	meters[0].Locale, err = key.NewUnicast(counting)
+	w.ok(err)
+	meters[1].IS, err = key.NewUnicast([]byte("0123456789abcdef"))
+	w.ok(err)
+	meters[3].CCC = meters[2].CCC
+	r := w.ship("b1", meters)
+	want := []shipment.Reason{shipment.WeakKey, shipment.WeakKey, shipment.DuplicateKey}
+	if r.Imported != 1 || len(r.Rows) != len(want) {
+		t.Fatalf("got %v: %+v", r, r.Rows)
+	}
+	for i, row := range r.Rows {
+		if row.Reason != want[i] {
+			t.Errorf("want %s, got %+v", want[i], row)
+		}
+	}
+}
+
 func TestImportRefusesAFileForSomebodyElse(t *testing.T) {
 	w, other := newWorld(t), newWorld(t)
+	w.ok(w.vault.AddMaker(t.Context(), by, other.maker.Public(), other.maker.Public().Fingerprint()))
 	file := other.file("b1", made(t, 1, shipment.ProfileHardened, 1))
-	if _, err := w.vault.ImportShipment(t.Context(), by, bytes.NewReader(file)); !errors.Is(err, shipment.ErrNotForUs) {
+	if _, err := w.vault.ImportShipment(t.Context(), by, bytes.NewReader(file)); !errors.Is(err, transport.ErrNotForUs) {
 		t.Fatalf("want ErrNotForUs, got %v", err)
 	}
 }
@@ -112,7 +235,7 @@ func TestLaw4NoSystemTitleIsBorneTwice(t *testing.T) {
 	for name, title := range map[string]dlms.SystemTitle{"a meter's": meters[0].Title, "a concentrator's": dc, "a node's": node} {
 		id, err := enrol.NewIdentity(enrol.Terminal, title, rand.Reader)
 		w.ok(err)
-		f, err := id.File(w.vault.Recipient())
+		f, err := id.File(w.vault.Transport(), rand.Reader)
 		w.ok(err)
 		if err := w.vault.EnrolDevice(t.Context(), by, f, f.Fingerprint()); !errors.Is(err, vault.ErrTitleInUse) {
 			t.Errorf("a terminal with %s title: want ErrTitleInUse, got %v", name, err)
@@ -129,11 +252,11 @@ func TestEnrolWantsTheFingerprintThatAPersonCompared(t *testing.T) {
 	w := newWorld(t)
 	id, err := enrol.NewIdentity(enrol.Concentrator, dc, rand.Reader)
 	w.ok(err)
-	f, err := id.File(w.vault.Recipient())
+	f, err := id.File(w.vault.Transport(), rand.Reader)
 	w.ok(err)
 	swapped, err := enrol.NewIdentity(enrol.Concentrator, dc, rand.Reader) // somebody's own, under the same title
 	w.ok(err)
-	f2, err := swapped.File(w.vault.Recipient())
+	f2, err := swapped.File(w.vault.Transport(), rand.Reader)
 	w.ok(err)
 	if err := w.vault.EnrolDevice(t.Context(), by, f2, f.Fingerprint()); !errors.Is(err, vault.ErrFingerprint) {
 		t.Fatalf("want ErrFingerprint, got %v", err)

@@ -15,6 +15,7 @@ import (
 type record struct {
 	Meter   *MeterRow    `json:"meter,omitempty"`
 	Device  *DeviceRow   `json:"device,omitempty"`
+	Maker   *MakerRow    `json:"maker,omitempty"`
 	Key     *KeyRow      `json:"key,omitempty"`
 	State   *StateChange `json:"state,omitempty"`
 	Counter *CounterRow  `json:"counter,omitempty"`
@@ -30,6 +31,7 @@ type record struct {
 type change struct {
 	meters   []MeterRow
 	devices  []DeviceRow
+	makers   []MakerRow
 	keys     []KeyRow
 	states   []StateChange
 	counters []CounterRow
@@ -45,6 +47,9 @@ func (c *change) records() []record {
 	}
 	for i := range c.devices {
 		out = append(out, record{Device: &c.devices[i]})
+	}
+	for i := range c.makers {
+		out = append(out, record{Maker: &c.makers[i]})
 	}
 	for i := range c.keys {
 		out = append(out, record{Key: &c.keys[i]})
@@ -127,6 +132,9 @@ func (v *Software) apply(ctx context.Context, c *change) error {
 		if err := v.store.AddDevice(ctx, d); err != nil {
 			return fmt.Errorf("add device %s: %w", d.Title, err)
 		}
+	}
+	if err := v.store.PutMakers(ctx, c.makers); err != nil {
+		return fmt.Errorf("put makers: %w", err)
 	}
 	if err := v.store.AddKeys(ctx, c.keys); err != nil {
 		return fmt.Errorf("add keys: %w", err)

@@ -16,6 +16,7 @@ import (
 
 	"github.com/meterseal/meterseal/dlms/key"
 	"github.com/meterseal/meterseal/internal/central/audit"
+	"github.com/meterseal/meterseal/internal/transport"
 )
 
 // RootFile is the name of the root in the vault's directory.
@@ -32,7 +33,7 @@ var (
 )
 
 const (
-	rootSchema  = "meterseal vault root 1"
+	rootSchema  = "meterseal vault root 2"
 	maxRootFile = 64 << 10
 	ageMagic    = "age-encryption.org/v1"
 )
@@ -44,6 +45,7 @@ type Root struct {
 	made  Made
 	terms atomic.Pointer[termSet]
 	file  *rootAt // nil for one that is in no file
+	files transport.Private
 }
 
 var _ Hold = (*Root)(nil)
@@ -69,6 +71,8 @@ type rootFile struct {
 	Age    string         `json:"age_identity"`
 	// ScryptWork is the work factor of the seal, 0 for age's own.
 	ScryptWork int `json:"scrypt_work,omitempty"`
+	// Transport is the private key that files to the vault are sealed to, PKCS #8.
+	Transport []byte `json:"transport_key"`
 }
 
 func hexKey(k key.Key) string {
@@ -199,6 +203,10 @@ func (f rootFile) root(at *rootAt) (*Root, error) {
 	}
 	if r.reader, err = age.ParseX25519Identity(f.Age); err != nil {
 		return nil, fmt.Errorf("%w: age identity is damaged", ErrRoot)
+	}
+	defer clear(f.Transport)
+	if r.files, err = transport.ParsePrivate(f.Transport); err != nil {
+		return nil, fmt.Errorf("%w: %w", ErrRoot, err)
 	}
 	return r, nil
 }

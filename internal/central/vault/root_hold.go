@@ -143,7 +143,7 @@ func (r *Root) CheckDevice(d DeviceRow) error {
 
 // AdoptDevice implements Hold.
 func (r *Root) AdoptDevice(f enrol.File) (kekRow, macRow DeviceKeyRow, err error) {
-	kek, mac, err := f.OpenKeys(r.reader)
+	kek, mac, err := f.OpenKeys(r.files)
 	if err != nil {
 		return kekRow, macRow, err
 	}

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"filippo.io/age"
+	"github.com/meterseal/meterseal/internal/transport"
 )
 
 // InitOptions of Init.
@@ -27,6 +28,9 @@ type InitOptions struct {
 	Ceremony Ceremony
 	// By is who makes the vault, one of those who take part in the ceremony. "owner" by default, where there is none.
 	By string
+	// Transport is the key that files to the vault are sealed to; made if there is none. Tests bring one: it takes half a
+	// second to make.
+	Transport transport.Private
 	// Tool is the program and its version, for the transcript.
 	Tool string
 	// Now is the clock, time.Now by default.
@@ -97,7 +101,7 @@ func initRoot(dir string, o InitOptions) (*Root, error) {
 	}
 	err = WriteTranscript(dir, r.Signer(), Transcript{
 		MadeAt: f.Made.At, By: o.By, Tool: o.Tool, CeremonyFile: o.Ceremony.Text(), Vault: r.ID(), Name: f.Made.Name,
-		Tenant: f.Made.Tenant, Kind: KindSoftware, Terms: r.TermNames(), Transport: r.Recipient(),
+		Tenant: f.Made.Tenant, Kind: KindSoftware, Terms: r.TermNames(), Transport: r.Transport().String(),
 		Sealed: len(o.Passphrase) > 0, RootHash: hashOf(string(out)),
 	})
 	if err != nil {
@@ -139,5 +143,12 @@ func newRootFile(o InitOptions) (f rootFile, err error) {
 		return f, err
 	}
 	f.Age = reader.String()
-	return f, nil
+	files := o.Transport
+	if files.IsZero() {
+		if files, err = transport.Generate(o.Rand); err != nil {
+			return f, err
+		}
+	}
+	f.Transport, err = files.PKCS8()
+	return f, err
 }

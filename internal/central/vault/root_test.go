@@ -33,7 +33,7 @@ func TestUnsealWantsThePassphrase(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if got.ID() != made.ID() || got.Recipient() != made.Recipient() || got.Signer().PublicKey() != made.Signer().PublicKey() {
+	if got.ID() != made.ID() || got.Recipient() != made.Recipient() || got.Transport() != made.Transport() || got.Signer().PublicKey() != made.Signer().PublicKey() {
 		t.Fatal("another root came back")
 	}
 	if _, err := vault.Init(dir, vault.InitOptions{Rand: rand.Reader}); !errors.Is(err, vault.ErrExists) {
@@ -72,7 +72,7 @@ func TestUnsealRefusesARootThatIsNotAsItWasBelieved(t *testing.T) {
 	secret := fields.Terms[0].Wrap
 	for name, b := range map[string][]byte{
 		"cut":           whole[:len(whole)/2],
-		"other schema":  bytes.Replace(whole, []byte("root 1"), []byte("root 2"), 1),
+		"other schema":  bytes.Replace(whole, []byte("root 2"), []byte("root 3"), 1),
 		"unknown field": bytes.Replace(whole, []byte(`"vault"`), []byte(`"walt"`), 1),
 		"weak key":      bytes.Replace(whole, []byte(secret), bytes.Repeat([]byte("0"), 32), 1),
 		"short key":     bytes.Replace(whole, []byte(secret), []byte(secret[:30]), 1),

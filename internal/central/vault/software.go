@@ -20,6 +20,7 @@ import (
 	"github.com/meterseal/meterseal/internal/central/audit"
 	"github.com/meterseal/meterseal/internal/defence"
 	"github.com/meterseal/meterseal/internal/role"
+	"github.com/meterseal/meterseal/internal/transport"
 )
 
 // The actions of the vault in the audit log.
@@ -92,6 +93,7 @@ type Software struct {
 	node  string // whose journal it is
 	alone bool
 
+	dir    string // for files that come in
 	floors *floors
 
 	mu     sync.Mutex
@@ -110,7 +112,7 @@ var _ Vault = (*Software)(nil)
 func Open(ctx context.Context, dir string, hold Hold, store Store, log *audit.Log, o Options) (*Software, error) {
 	v := &Software{
 		keys: hold, store: store, audit: log, block: o.Block, now: o.Now, rand: o.Rand, log: o.Log,
-		uses: map[useKey]*handle{}, tables: map[role.KeyRef]*security.FloorTable{}, floors: newFloors(store), wrapAEAD: o.WrapAEAD, crash: o.Crash, without: o.Without,
+		dir: dir, uses: map[useKey]*handle{}, tables: map[role.KeyRef]*security.FloorTable{}, floors: newFloors(store), wrapAEAD: o.WrapAEAD, crash: o.Crash, without: o.Without,
 	}
 	if v.block == 0 {
 		v.block = 64
@@ -197,8 +199,8 @@ func (v *Software) Close() error { return v.journal.Close() }
 // ID implements Vault.
 func (v *Software) ID() string { return v.keys.ID() }
 
-// Recipient implements Vault.
-func (v *Software) Recipient() string { return v.keys.Recipient() }
+// Transport implements Vault.
+func (v *Software) Transport() transport.Public { return v.keys.Transport() }
 
 // String names the vault.
 func (v *Software) String() string { return v.keys.String() }

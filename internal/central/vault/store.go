@@ -151,6 +151,11 @@ type Store interface {
 	// DeviceRow returns ok false where there is none.
 	DeviceRow(ctx context.Context, title dlms.SystemTitle) (d DeviceRow, ok bool, err error)
 
+	// PutMakers writes keys of makers. One that is there stays; what was revoked is never active again.
+	PutMakers(ctx context.Context, makers []MakerRow) error
+	// MakerRows lists them, by maker and age.
+	MakerRows(ctx context.Context) ([]MakerRow, error)
+
 	AddKeys(ctx context.Context, rows []KeyRow) error
 	KeyRows(ctx context.Context, refs []role.KeyRef) (map[role.KeyRef]KeyRow, error)
 	// KeyVersions returns every version of each key, newest first.

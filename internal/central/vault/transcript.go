@@ -135,7 +135,7 @@ func (t Transcript) check(trusted audit.PublicKey) error {
 // Matches reports whether a vault is the one that was made: same ID, same audit key, same transport key, and the first
 // term as it was, as long as the root still has it.
 func (t Transcript) Matches(r Hold) error {
-	if t.Vault != r.ID() || t.AuditKey != r.Signer().PublicKey() || t.Transport != r.Recipient() {
+	if t.Vault != r.ID() || t.AuditKey != r.Signer().PublicKey() || t.Transport != r.Transport().String() {
 		return fmt.Errorf("%w: it is of vault %s, this root is of vault %s", ErrTranscript, t.Vault, r.ID())
 	}
 	for _, now := range r.TermNames() {

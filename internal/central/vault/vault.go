@@ -14,6 +14,7 @@ import (
 	"github.com/meterseal/meterseal/internal/enrol"
 	"github.com/meterseal/meterseal/internal/role"
 	"github.com/meterseal/meterseal/internal/shipment"
+	"github.com/meterseal/meterseal/internal/transport"
 )
 
 // Vault is the operations on the long-term keys of a fleet. All of them take the actor for the audit log, work on
@@ -24,10 +25,15 @@ import (
 type Vault interface {
 	// ID names the vault for ever. It is bound into every row.
 	ID() string
-	// Recipient is the age recipient ("age1...") that shipment and enrolment files are encrypted to.
-	Recipient() string
+	// Transport is the key that shipment, transfer and enrolment files are sealed to.
+	Transport() transport.Public
 
-	// ImportShipment takes a maker's file. Good rows go in, each other row is reported with its reason; importing
+	// AddMaker registers a maker's key, which has the fingerprint that a person compared; RevokeMaker ends it.
+	AddMaker(ctx context.Context, by audit.Actor, p shipment.MakerPublic, fingerprint string) error
+	RevokeMaker(ctx context.Context, by audit.Actor, fingerprint, why string) error
+	Makers(ctx context.Context) ([]MakerRow, error)
+	// ImportShipment takes a maker's file, once its maker's signature over all of it has verified. Good rows go in, each other
+	// row is reported with its reason; importing
 	// a file again changes nothing. The report is valid, as far as it goes, also when an error is returned.
 	ImportShipment(ctx context.Context, by audit.Actor, file io.Reader) (*shipment.Report, error)
 	// EnrolDevice makes a concentrator or terminal known, whose file has the fingerprint that a person compared.

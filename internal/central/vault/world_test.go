@@ -5,10 +5,9 @@ import (
 	"crypto/rand"
 	"errors"
 	"path/filepath"
+	"sync/atomic"
 	"testing"
 	"time"
-
-	"filippo.io/age"
 
 	"github.com/meterseal/meterseal/dlms"
 	"github.com/meterseal/meterseal/internal/central/audit"
@@ -18,6 +17,8 @@ import (
 	"github.com/meterseal/meterseal/internal/enrol"
 	"github.com/meterseal/meterseal/internal/role"
 	"github.com/meterseal/meterseal/internal/shipment"
+	"github.com/meterseal/meterseal/internal/transport"
+	"github.com/meterseal/meterseal/internal/transport/transporttest"
 )
 
 const by audit.Actor = "test"
@@ -41,6 +42,32 @@ type world struct {
 	log   *audit.Log
 	fleet *fleet.Fleet
 	vault *vault.Software
+	maker shipment.MakerKey
+}
+
+// keys are those of all vaults, each with one of its own.
+var (
+	keys   transporttest.Keys
+	worlds atomic.Int64
+)
+
+// transportKey gives one of a few keys, another one than the last.
+func transportKey(t *testing.T) transport.Private {
+	t.Helper()
+	k, err := keys.Key(int(worlds.Add(1)) % 3)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return k
+}
+
+func makerOf(t *testing.T, letters string) shipment.MakerKey {
+	t.Helper()
+	k, err := shipment.NewMakerKey(rand.Reader, letters)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return k
 }
 
 func newWorld(t *testing.T) *world {
@@ -50,11 +77,13 @@ func newWorld(t *testing.T) *world {
 		t: t, data: filepath.Join(base, "data"), dir: filepath.Join(base, "vault"),
 		journal: filepath.Join(base, "second-disk", "key.journal"), now: time.Date(2026, 11, 3, 8, 0, 0, 0, time.UTC),
 	}
-	if _, err := vault.Init(w.dir, vault.InitOptions{Rand: rand.Reader}); err != nil {
+	if _, err := vault.Init(w.dir, vault.InitOptions{Rand: rand.Reader, Transport: transportKey(t)}); err != nil {
 		t.Fatal(err)
 	}
 	w.start()
 	t.Cleanup(w.stop)
+	w.maker = makerOf(t, "MSL")
+	w.ok(w.vault.AddMaker(t.Context(), by, w.maker.Public(), w.maker.Public().Fingerprint()))
 	if err := w.fleet.RegisterNode(t.Context(), by, node); err != nil {
 		t.Fatal(err)
 	}
@@ -112,12 +141,8 @@ func made(t *testing.T, n int, profile string, first uint64) []shipment.Meter {
 
 func (w *world) file(batch string, meters []shipment.Meter) []byte {
 	w.t.Helper()
-	to, err := age.ParseX25519Recipient(w.vault.Recipient())
-	if err != nil {
-		w.t.Fatal(err)
-	}
 	var b bytes.Buffer
-	if err := shipment.Write(&b, "MSL", batch, meters, to); err != nil {
+	if err := shipment.Write(&b, w.maker, batch, meters, w.vault.Transport()); err != nil {
 		w.t.Fatal(err)
 	}
 	return b.Bytes()
@@ -148,7 +173,7 @@ func (w *world) enrolled(kind enrol.Kind, title dlms.SystemTitle) *enrol.Identit
 	if err != nil {
 		w.t.Fatal(err)
 	}
-	f, err := id.File(w.vault.Recipient())
+	f, err := id.File(w.vault.Transport(), rand.Reader)
 	if err != nil {
 		w.t.Fatal(err)
 	}
