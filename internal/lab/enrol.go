@@ -40,7 +40,7 @@ func (w *world) registerMaker(ctx context.Context) error {
 		return err
 	}
 	if len(known) == 0 {
-		if _, err := w.api.ImportShipment(ctx, bytes.NewReader(w.shipment)); err == nil {
+		if _, err := w.factory.ImportShipment(ctx, bytes.NewReader(w.shipment)); err == nil {
 			return errors.New("a shipment of an unknown maker was taken")
 		}
 		w.report.RowsRefused++
@@ -63,7 +63,7 @@ func (w *world) badShipments(ctx context.Context) error {
 	}
 	altered := bytes.Clone(w.shipment)
 	altered[len(altered)/2] ^= 1
-	if _, err := w.api.ImportShipment(ctx, bytes.NewReader(altered)); err == nil {
+	if _, err := w.factory.ImportShipment(ctx, bytes.NewReader(altered)); err == nil {
 		return errors.New("an altered shipment was taken")
 	}
 	stranger, err := transport.Generate(w.cfg.Rand)
