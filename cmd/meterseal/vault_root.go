@@ -124,7 +124,8 @@ It is under dual control.
 
 Refused as long as anything needs the term. --backup is a backup that was made after the rotation was done: with the key
 journals it has everything. For PostgreSQL, which is backed up with its own tools, say with --backed-up-at when that was.
-Destroy old copies of vault.root and older backups yourself.`,
+Destroy old copies of vault.root and older backups yourself, then make another backup and destroy the one that was given here:
+the sealed root in it still has the term.`,
 		Example: `  meterseal vault retire-term 1 --backup /backup/tuesday --config central.yaml
   meterseal vault retire-term 1 --backed-up-at 2026-11-23T04:00:00Z --config central.yaml`,
 	}

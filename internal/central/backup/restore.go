@@ -10,6 +10,8 @@ import (
 	"os"
 	"path/filepath"
 	"strconv"
+	"strings"
+	"syscall"
 	"time"
 
 	"github.com/meterseal/meterseal/internal/central/audit"
@@ -35,6 +37,8 @@ type Options struct {
 	Log *slog.Logger // nil discards
 	// Progress, if set, is told how far a step is.
 	Progress func(step string, done, all int)
+	// At, if set, is called at each step, for a test of what a crash there leaves.
+	At func(point string)
 }
 
 // Report says what was restored.
@@ -43,6 +47,12 @@ type Report struct {
 	vault.TakenOver
 	// Sealed: a journal is lost, and the vault starts sealed.
 	Sealed bool `json:"sealed"`
+}
+
+func (o Options) at(point string) {
+	if o.At != nil {
+		o.At(point)
+	}
 }
 
 func (o Options) progress(step string) func(done, all int) {
@@ -55,29 +65,70 @@ func (o Options) progress(step string) func(done, all int) {
 
 // Restore brings a backup back into the data directory data, takes over what the key journals have beyond it, and seals the
 // vault if the journal of a node is not among them. Until all of that has worked nothing is in its place: whatever is
-// refused, data stays as it is. A database that is there is never replaced.
+// refused, data stays as it is. A database that is there is never replaced. After a crash it is done over: what the crash
+// has left is no hindrance, and is removed.
 func Restore(ctx context.Context, o Options, data string) (r Report, err error) {
-	if _, err := os.Lstat(filepath.Join(data, store.FileName)); err == nil {
-		return r, fmt.Errorf("%w: %s: restore into a new directory, or move the old database away", ErrOccupied, filepath.Join(data, store.FileName))
-	}
 	if err := os.MkdirAll(data, 0o700); err != nil {
 		return r, fmt.Errorf("restore: %w", err)
+	}
+	unlock, err := lock(data)
+	if err != nil {
+		return r, fmt.Errorf("restore: %w", err)
+	}
+	defer func() { err = errors.Join(err, unlock()) }()
+	if err := sweep(data); err != nil {
+		return r, fmt.Errorf("restore: %w", err)
+	}
+	for _, tail := range []string{"", "-wal", "-shm"} { // another database's would be taken for this one's
+		if path := filepath.Join(data, store.FileName+tail); exists(path) {
+			return r, fmt.Errorf("%w: %s: restore into a new directory, or move the old database away", ErrOccupied, path)
+		}
 	}
 	if own := filepath.Join(data, vault.RootFile); o.RootFile == "" && exists(own) {
 		o.RootFile = own // never older than the backup's
 	}
-	stage, err := os.MkdirTemp(data, ".restore-*") // 0700, on the same disk
+	stage, err := os.MkdirTemp(data, stagePrefix+"*") // 0700, on the same disk
 	if err != nil {
 		return r, fmt.Errorf("restore: %w", err)
 	}
 	defer func() { err = errors.Join(err, os.RemoveAll(stage)) }()
+	o.at("begun")
 	if r, err = o.stage(ctx, stage); err != nil {
 		return r, fmt.Errorf("restore: %w", err)
 	}
-	if err := place(stage, data); err != nil {
+	if err := o.place(stage, data); err != nil {
 		return r, fmt.Errorf("restore: %w", err)
 	}
 	return r, nil
+}
+
+// stagePrefix begins the names of the directories that a restore works in.
+const stagePrefix = ".restore-"
+
+// lock keeps two restores apart. The kernel drops it with the process.
+func lock(data string) (unlock func() error, err error) {
+	d, err := os.Open(filepath.Clean(data))
+	if err != nil {
+		return nil, err
+	}
+	if err := syscall.Flock(int(d.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); err != nil {
+		return nil, errors.Join(fmt.Errorf("another restore is at work in %s: %w", data, err), d.Close())
+	}
+	return d.Close, nil
+}
+
+// sweep removes what restores have left that did not come to their end.
+func sweep(data string) error {
+	left, err := os.ReadDir(data)
+	if err != nil {
+		return err
+	}
+	for _, e := range left {
+		if strings.HasPrefix(e.Name(), stagePrefix) {
+			err = errors.Join(err, os.RemoveAll(filepath.Join(data, e.Name())))
+		}
+	}
+	return err
 }
 
 func exists(path string) bool {
@@ -86,7 +137,7 @@ func exists(path string) bool {
 }
 
 // place moves what was restored to where it belongs, the database last: without it there is no central system.
-func place(stage, data string) error {
+func (o Options) place(stage, data string) error {
 	root, err := vault.ReadRootFile(filepath.Join(stage, vault.RootFile))
 	if err != nil {
 		return err
@@ -95,14 +146,17 @@ func place(stage, data string) error {
 	if err := vault.PlaceRoot(data, root); err != nil {
 		return err
 	}
+	o.at("root in its place")
 	if !exists(filepath.Join(data, TLSDir)) {
 		if err := os.Rename(filepath.Join(stage, TLSDir), filepath.Join(data, TLSDir)); err != nil && !errors.Is(err, os.ErrNotExist) {
 			return err
 		}
 	}
+	o.at("certificates in their place")
 	if err := os.Link(filepath.Join(stage, store.FileName), filepath.Join(data, store.FileName)); err != nil { // never replaces one
 		return err
 	}
+	o.at("database in its place")
 	return syncDir(data)
 }
 
@@ -115,6 +169,7 @@ func (o Options) stage(ctx context.Context, dir string) (r Report, err error) {
 	if r.Manifest, err = Verify(o.Backup, root, o.progress("files verified")); err != nil {
 		return r, err
 	}
+	o.at("root staged")
 	if err := copyFile(filepath.Join(o.Backup, store.FileName), filepath.Join(dir, store.FileName)); err != nil {
 		return r, err
 	}
@@ -123,13 +178,16 @@ func (o Options) stage(ctx context.Context, dir string) (r Report, err error) {
 			return r, err
 		}
 	}
+	o.at("files staged")
 	db, err := store.Open(ctx, dir, store.Options{Log: o.Log})
 	if err != nil {
 		return r, err
 	}
+	o.at("database open")
 	if err := errors.Join(o.takeOver(ctx, db, root, &r), db.Close()); err != nil {
 		return r, err
 	}
+	o.at("journals taken over")
 	if _, err := os.Lstat(filepath.Join(dir, store.FileName+"-wal")); !errors.Is(err, os.ErrNotExist) {
 		return r, errors.New("the database did not close: there is more of it than its file")
 	}
