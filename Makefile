@@ -69,6 +69,10 @@ sim-short: ## the simulation over 5,000 key changes, and that it finds what fall
 	@$(step) "sim: what falls without each defence; a seed replays" $(GO) test -count=1 -timeout=$(TIMEOUT) ./internal/sim
 	@$(step) "sim: 5,000 key changes under faults" ./scripts/sim.sh 0 1 5000
 
+.PHONY: sim-defences
+sim-defences: ## find seeds that show what falls without each defence, and write them into docs/simulation.md
+	@$(step) "sim: a seed for each defence" $(GO) test -count=1 -timeout=60m -run='^TestFindSeeds$$' ./internal/sim -sim.find
+
 .PHONY: integration
 integration: build ## the tests that start real processes (build tag integration), without the race detector
 	@$(step) "integration: tests with real processes" ./scripts/integration.sh "$(PKG)" "$(TIMEOUT)"

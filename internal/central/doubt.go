@@ -99,10 +99,10 @@ func (is *IS) called(ctx context.Context, m fleet.Meter) (astray []rotation.Mete
 			continue
 		}
 		active, err := is.vault.Active(ctx, []vault.Target{{Meter: m.Title, Role: r}})
-		if err != nil {
+		if err != nil && !errors.Is(err, vault.ErrUnknownKey) {
 			return astray, err
 		}
-		if active[0].CheckValue != cv {
+		if err != nil || active[0].CheckValue != cv {
 			astray = append(astray, rotation.MeterRole{Meter: m.Title, Role: r})
 		}
 	}

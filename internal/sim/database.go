@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 
 	"github.com/meterseal/meterseal/internal/central"
 	"github.com/meterseal/meterseal/internal/central/store"
@@ -19,10 +20,19 @@ import (
 type snapshot struct {
 	path     string
 	journals string
+	fault    string // what brings it back
+	turns    int    // until then
 }
 
-// kept is how many turns back a backup may be.
-const kept = 24
+// pasts are the faults that bring an old database back: how often one of them is drawn, and how many turns back it lies, at
+// most.
+var pasts = []struct {
+	fault      string
+	one, turns int
+}{
+	{"database fails over and loses the last turns", 60, 8},
+	{"yesterday's backup restored, with the key journal", 90, 36},
+}
 
 func (w *World) storeDir() string { return filepath.Join(w.opt.Dir, "store") }
 
@@ -66,15 +76,30 @@ func copyRoot(from, to string) error {
 // rootFile is the vault's root in a data directory.
 const rootFile = "vault.root"
 
-// remember takes a snapshot of the database.
+// remember takes a snapshot of the database where one will come back: that is decided now, for a copy each turn would cost
+// more than all else.
 func (w *World) remember(ctx context.Context) {
-	if w.calm || !w.opt.Without.Off(defence.DurableBeforeSend) && !w.one(4) {
+	if w.calm {
 		return
 	}
-	s := snapshot{path: filepath.Join(w.opt.Dir, fmt.Sprintf("backup-%d", len(w.past)))}
+	if w.opt.Without.Off(defence.DurableBeforeSend) { // every crash needs one
+		w.discard(w.last)
+		w.last = w.snapshot(ctx)
+	}
+	for _, p := range pasts {
+		if w.one(p.one) {
+			s := w.snapshot(ctx)
+			s.fault, s.turns = p.fault, 1+w.IntN(p.turns)
+			w.past = append(w.past, s)
+		}
+	}
+}
+
+func (w *World) snapshot(ctx context.Context) snapshot {
+	w.taken++
+	s := snapshot{path: filepath.Join(w.opt.Dir, fmt.Sprintf("backup-%d", w.taken))}
 	if err := w.db.Backup(ctx, s.path); err != nil {
 		w.broken("backup: %v", err)
-		return
 	}
 	if w.opt.Without.Off(defence.DurableBeforeSend) {
 		s.journals = s.path + "-journals"
@@ -82,10 +107,34 @@ func (w *World) remember(ctx context.Context) {
 			w.broken("copy the journals: %v", err)
 		}
 	}
-	w.past = append(w.past, s)
-	if old := len(w.past) - 1 - kept; old >= 0 {
-		_ = os.Remove(w.past[old].path) // it is a scratch directory
+	return s
+}
+
+// discard removes a snapshot; the directory is a scratch one.
+func (w *World) discard(s snapshot) {
+	if s.path != "" {
+		_ = os.Remove(s.path)
 	}
+	if s.journals != "" {
+		_ = os.RemoveAll(s.journals)
+	}
+}
+
+// revert brings an old database back where its turn has come, as a fail-over to a replica that lags behind does, or a
+// restore. The key journals of the nodes are there.
+func (w *World) revert(ctx context.Context) {
+	for i := range w.past {
+		w.past[i].turns--
+	}
+	i := slices.IndexFunc(w.past, func(s snapshot) bool { return s.turns <= 0 })
+	if i < 0 {
+		return
+	}
+	s := w.past[i]
+	w.past = slices.Delete(w.past, i, i+1)
+	w.fault(s.fault)
+	w.goBack(ctx, s)
+	w.discard(s)
 }
 
 func (w *World) journalDir() string { return filepath.Join(w.opt.Dir, "journal") }
@@ -93,7 +142,7 @@ func (w *World) journalDir() string { return filepath.Join(w.opt.Dir, "journal")
 // forget is a crash of a central system that sends before what it sends is durable: what it wrote in this turn is gone,
 // from the database and from the key journals. A system that is durable first has lost nothing then.
 func (w *World) forget(ctx context.Context) {
-	s := w.past[len(w.past)-1]
+	s := w.last
 	for _, n := range w.nodes {
 		n.close()
 	}
@@ -110,23 +159,6 @@ func (w *World) forget(ctx context.Context) {
 		w.broken("take the journals back: %v", err)
 	}
 	w.goBack(ctx, s)
-}
-
-// failOver loses the last turns of the database, as a fail-over to a replica that lags behind does. The key journals of
-// the nodes are not lost.
-func (w *World) failOver(ctx context.Context) {
-	if n := len(w.past); n > 0 {
-		w.fault("database fails over and loses the last turns")
-		w.goBack(ctx, w.past[n-1])
-	}
-}
-
-// restore brings the database of an older turn back; the key journals are there.
-func (w *World) restore(ctx context.Context) {
-	if n := len(w.past); n > 3 {
-		w.fault("yesterday's backup restored, with the key journal")
-		w.goBack(ctx, w.past[n-1-w.IntN(min(n, kept))])
-	}
 }
 
 // goBack ends every node, puts an old database in the place of the present one, and starts the nodes again.

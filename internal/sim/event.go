@@ -42,14 +42,6 @@ func (w *World) event(ctx context.Context) {
 				s.again(ctx)
 			}
 		}
-	case 13:
-		if w.one(2) {
-			w.failOver(ctx)
-		}
-	case 14:
-		if w.one(4) {
-			w.restore(ctx)
-		}
 	case 17:
 		w.move(ctx)
 	case 18:

@@ -77,6 +77,7 @@ func (w *World) storm(ctx context.Context) {
 		w.ask(ctx, round)
 		for range stormTurns {
 			w.event(ctx)
+			w.revert(ctx)
 			w.turn(ctx)
 			w.sleep(ctx, time.Second, 2*time.Minute)
 		}

@@ -28,6 +28,7 @@ var (
 	flagWithout = flag.String("sim.without", "", "a defence to switch off")
 	flagProfile = flag.String("sim.profile", "", "hardened or linky; by the seed when empty")
 	flagRecord  = flag.Bool("sim.record", false, "print the record of each seed")
+	flagFind    = flag.Bool("sim.find", false, "find seeds that show what falls without each defence, and write them into docs/simulation.md")
 	flagLog     = flag.Bool("sim.log", false, "print what the parts log")
 )
 

@@ -55,7 +55,9 @@ type World struct {
 	ctx    context.Context //nolint:containedctx // of the run: what a second node does has none of the first one's deadlines
 
 	db       *store.Store
-	past     []snapshot
+	past     []snapshot // that will come back
+	last     snapshot   // of a system that is not durable before it sends
+	taken    int
 	nodes    []*node
 	stations []*station
 	units    []*unit
@@ -85,7 +87,7 @@ func New(ctx context.Context, opt Options) (*World, error) {
 func (w *World) choose() {
 	o := &w.opt
 	profile := []string{shipment.ProfileHardened, shipment.ProfileLinky}[w.IntN(2)]
-	concentrators, meters, rounds, nodes := 2+w.IntN(2), 3+w.IntN(4), 3+w.IntN(3), 1+w.IntN(2)
+	concentrators, meters, rounds, nodes := 2+w.IntN(2), 3+w.IntN(6), 3+w.IntN(3), 1+w.IntN(2)
 	w.mild = []int{1, 2, 4}[w.IntN(3)]
 	if o.Profile == "" {
 		o.Profile = profile
