@@ -71,7 +71,7 @@ sim-short: ## the simulation over 5,000 key changes, and that it finds what fall
 
 .PHONY: sim-defences
 sim-defences: ## find seeds that show what falls without each defence, and write them into docs/simulation.md
-	@$(step) "sim: a seed for each defence" $(GO) test -count=1 -timeout=60m -run='^TestFindSeeds$$' ./internal/sim -sim.find
+	@$(step) "sim: a seed for each defence" $(GO) test -count=1 -timeout=60m -v -run='^TestFindSeeds$$' ./internal/sim -sim.find
 
 .PHONY: integration
 integration: build ## the tests that start real processes (build tag integration), without the race detector

@@ -170,7 +170,7 @@ func newID(rand io.Reader) (string, error) {
 }
 
 // HandleUp calls h with what concentrators tell, several at once, until Close. The Up is acknowledged after h has
-// returned nil; after an error it is refused, and its concentrator says it again later. The sender is who the bus
+// returned nil; after an error it is refused, and its concentrator says it again later: a FaultLogGap is told as it is. The sender is who the bus
 // authenticated. HandleUp is called once.
 func (b *IS) HandleUp(h func(ctx context.Context, from dlms.SystemTitle, u Up) error) error {
 	b.mu.Lock()
@@ -236,6 +236,10 @@ func (b *IS) take(from dlms.SystemTitle, data []byte, h func(context.Context, dl
 	defer cancel()
 	if err := h(ctx, from, u); err != nil {
 		b.cfg.Log.Warn("bus.up.not_taken", "concentrator", from.String(), "id", u.ID, "error", err)
+		var gap *Fault
+		if errors.As(err, &gap) && gap.Code == FaultLogGap { // the one refusal that says what to do
+			return Ack{ID: u.ID, Fault: gap}
+		}
 		return Ack{ID: u.ID, Fault: fault(FaultRefused, "the central system did not take it; send it again later")}
 	}
 	return Ack{ID: u.ID}

@@ -57,12 +57,17 @@ const (
 	FaultNoKey       FaultCode = "no_key"
 	FaultUnreachable FaultCode = "unreachable"
 	FaultUnknown     FaultCode = "outcome_unknown"
+	// FaultLogGap answers an Up: the central system knows the concentrator's log only up to the entry before From. It was
+	// taken back to an earlier time, or an entry is missing.
+	FaultLogGap FaultCode = "log_gap"
 )
 
-// Fault is a refusal or failure of the concentrator itself.
+// Fault is a refusal or failure of the concentrator itself, or of the central system to take an Up.
 type Fault struct {
 	Code FaultCode `json:"code"`
 	Text string    `json:"text"`
+	// From is the entry that a log has to be told from, of FaultLogGap alone.
+	From uint64 `json:"from,omitempty"`
 }
 
 // Error makes a fault usable as an error.

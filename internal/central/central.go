@@ -67,6 +67,7 @@ type IS struct {
 	greeted       sync.Map      // concentrators that were not welcomed yet, and the meters that they said they hold keys of
 	revoked       sync.Map      // devices that are not listened to
 	recalls       sync.Map      // concentrators to be asked for what they keep for the vault, and when they were last
+	gaps          sync.Map      // devices that were asked for a missing part of their log, and up to which entry it is known
 	recalledAll   atomic.Bool
 }
 

@@ -183,16 +183,24 @@ func (c *Concentrator) greet(ctx context.Context) error {
 	return err
 }
 
+// deliverLog tells the IS what is new in the log. An IS that has been taken back to an earlier time says from where on it
+// wants it again.
 func (c *Concentrator) deliverLog(ctx context.Context) error {
-	for c.up.acked < c.log.Last() {
+	for back := false; c.up.acked < c.log.Last(); {
 		entries, err := c.log.Since(c.up.acked, logDelivery)
 		if err != nil || len(entries) == 0 {
 			return err
 		}
-		if _, err := c.wan.SendUp(ctx, bus.Up{Log: &bus.Log{Entries: entries}}); err != nil {
+		_, err = c.wan.SendUp(ctx, bus.Up{Log: &bus.Log{Entries: entries}})
+		next := entries[len(entries)-1].Sequence
+		var f *bus.Fault
+		if gap := errors.As(err, &f) && f.Code == bus.FaultLogGap && f.From > 0 && f.From <= c.up.acked; gap && !back {
+			next, back, err = f.From-1, true, nil
+		}
+		if err != nil {
 			return fmt.Errorf("key log: %w", err)
 		}
-		c.up.acked = entries[len(entries)-1].Sequence
+		c.up.acked = next
 		if err := writeNumber(filepath.Join(c.up.dir, ackedFile), c.up.acked); err != nil {
 			return err
 		}

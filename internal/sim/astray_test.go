@@ -1,8 +1,10 @@
 package sim
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
+	"strings"
 	"testing"
 	"time"
 
@@ -211,4 +213,40 @@ func TestLaw4TwoNodesThatWorkOnOneMeterUnderNoLeaseRepeatNoNonceAndLoseNothing(t
 			t.Errorf("%d meters have another key than the one in force", n)
 		}
 	})
+}
+
+func TestLaw8TheLogOfAConcentratorGoesOnAfterTheDatabaseForgotTheEndOfIt(t *testing.T) {
+	quiet(t, shipment.ProfileLinky, func(t *testing.T, w *World) {
+		s := w.snapshot(t.Context())
+		w.change(t, role.CCLAN)
+		if err := w.stations[0].c.Beat(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		w.goBack(t.Context(), s)
+		if err := w.stations[0].c.Beat(t.Context()); err != nil {
+			t.Errorf("nothing new: want nothing told, got %v", err)
+		}
+		w.change(t, role.CCLAN)
+		if err := w.stations[0].c.Beat(t.Context()); err != nil {
+			t.Errorf("want the log told from where it is known, got %v", err)
+		}
+		for _, a := range w.log(t, "device.alarm.log-gap") {
+			t.Errorf("an alarm: %s", a)
+		}
+	})
+}
+
+// log returns the lines of the audit log that have a word in them.
+func (w *World) log(t *testing.T, word string) (out []string) {
+	t.Helper()
+	var all bytes.Buffer
+	if err := w.nodes[0].is.ExportAudit(t.Context(), &all); err != nil {
+		t.Fatal(err)
+	}
+	for l := range strings.Lines(all.String()) {
+		if strings.Contains(l, word) {
+			out = append(out, l)
+		}
+	}
+	return out
 }

@@ -93,6 +93,10 @@ func (s *station) SendUp(ctx context.Context, u bus.Up) (bus.Ack, error) {
 	}
 	if err := n.up(ctx, s.title, u); err != nil {
 		s.w.note("the central system does not take what %s tells: %v", s.title, shape(err))
+		var gap *bus.Fault
+		if errors.As(err, &gap) && gap.Code == bus.FaultLogGap {
+			return bus.Ack{}, gap
+		}
 		return bus.Ack{}, &bus.Fault{Code: bus.FaultRefused, Text: "not taken"}
 	}
 	if s.w.draw([]odds{{"acknowledgement lost", 30}}) != "" {

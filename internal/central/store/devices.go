@@ -26,8 +26,23 @@ func (s *Store) Holders(ctx context.Context, k role.KeyRef) ([]dlms.SystemTitle,
 		ORDER BY device`, k.Meter[:], int(k.Role), k.Version)
 }
 
+// LogGapError is returned for entries that begin behind the end of what is known of a device's log.
+type LogGapError struct {
+	Device dlms.SystemTitle
+	// Known is the last entry that is known, 0 for none.
+	Known, First uint64
+}
+
+// Error says from where on the log is missing.
+func (e *LogGapError) Error() string {
+	return fmt.Sprintf("device %s: its log is known to entry %d, and what it tells begins at entry %d", e.Device, e.Known, e.First)
+}
+
+// Unwrap makes it a broken chain.
+func (e *LogGapError) Unwrap() error { return keylog.ErrChain }
+
 // AppendDeviceLog appends what a device tells of its own use of keys. Entries that are there already are passed over;
-// the first new one must follow from the last one known.
+// the first new one must follow from the last one known: a LogGapError where entries between are missing.
 func (s *Store) AppendDeviceLog(ctx context.Context, d dlms.SystemTitle, entries []keylog.Entry) error {
 	return s.Update(ctx, func(ctx context.Context) error {
 		last, err := s.lastDeviceLog(ctx, d)
@@ -36,6 +51,9 @@ func (s *Store) AppendDeviceLog(ctx context.Context, d dlms.SystemTitle, entries
 		}
 		for len(entries) > 0 && entries[0].Sequence <= last.Sequence {
 			entries = entries[1:]
+		}
+		if len(entries) > 0 && entries[0].Sequence > last.Sequence+1 {
+			return &LogGapError{d, last.Sequence, entries[0].Sequence}
 		}
 		if err := keylog.Verify(last, entries); err != nil {
 			return fmt.Errorf("device %s: %w", d, err)
