@@ -58,7 +58,7 @@ func (o *operator) start(ctx context.Context, c *cobra.Command, is *api.Client, 
 	}
 	p, err := is.StartCampaign(ctx, q)
 	if err != nil {
-		return err
+		return sameReason(err, f.reason, q.Reason)
 	}
 	if f.wait {
 		return o.watch(ctx, c, is, p.ID, false)

@@ -53,7 +53,7 @@ again.`,
 		}
 		a, err := is.Rotate(ctx, q)
 		if err != nil {
-			return err
+			return sameReason(err, f.reason, q.Reason)
 		}
 		err = o.show(c, a, func() error {
 			return printf(c, "%d keys selected, %d changes asked for, reason %q\n", a.Selected, a.Asked, a.Reason)

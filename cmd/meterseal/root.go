@@ -36,7 +36,7 @@ else.`,
 	c.PersistentFlags().String("log-level", "info", "what is logged to standard error: debug, info, warn or error")
 	c.SetFlagErrorFunc(func(c *cobra.Command, err error) error { return usage(c, "%w", err) })
 	c.AddCommand(labCommand(), centralCommand(), concentratorCommand(), meterCommand(), terminalCommand(), makerCommand(),
-		rotateCommand(), campaignCommand(), exposureCommand(),
+		rotateCommand(), campaignCommand(), exposureCommand(), approveCommand(), quotaCommand(),
 		dlmsCommand(), decodeCommand(), auditCommand(), vaultCommand(), versionCommand())
 	return c
 }

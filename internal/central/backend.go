@@ -10,6 +10,7 @@ import (
 
 	"github.com/meterseal/meterseal/dlms"
 	"github.com/meterseal/meterseal/internal/bus"
+	"github.com/meterseal/meterseal/internal/central/access"
 	"github.com/meterseal/meterseal/internal/central/api"
 	"github.com/meterseal/meterseal/internal/central/collect"
 	"github.com/meterseal/meterseal/internal/central/fleet"
@@ -171,7 +172,17 @@ func rolesOf(m fleet.Meter, asked []role.Role) (out []role.Role) {
 }
 
 // Rotate implements api.Backend.
-func (is *IS) Rotate(ctx context.Context, q api.Rotation) (a api.Asked, err error) {
+func (is *IS) Rotate(ctx context.Context, q api.Rotation) (api.Asked, error) {
+	return is.rotate(ctx, q, func(n int) error { return is.gate.Spend(ctx, access.BulkKeys, n) })
+}
+
+// rotateOwed changes keys because something else was done that wants it: it counts against nobody's quota.
+func (is *IS) rotateOwed(ctx context.Context, q api.Rotation) (api.Asked, error) {
+	return is.rotate(ctx, q, func(int) error { return nil })
+}
+
+// rotate asks for key changes, once spend has agreed to how many.
+func (is *IS) rotate(ctx context.Context, q api.Rotation, spend func(n int) error) (a api.Asked, err error) {
 	a.Reason = q.Reason
 	if q.Reason == "" {
 		return a, errors.New("rotate: want a reason, for the record")
@@ -199,9 +210,13 @@ func (is *IS) Rotate(ctx context.Context, q api.Rotation) (a api.Asked, err erro
 			}
 		}
 	}
-	if len(changes) > 0 {
-		a.Asked, err = is.reconciler.Ask(ctx, changes)
+	if len(changes) == 0 {
+		return a, nil
 	}
+	if err := spend(len(changes)); err != nil {
+		return a, err
+	}
+	a.Asked, err = is.reconciler.Ask(ctx, changes)
 	return a, err
 }
 
@@ -235,13 +250,21 @@ func (is *IS) Changes(ctx context.Context, reason string) ([]rotation.Change, er
 
 // Breaker implements api.Backend.
 func (is *IS) Breaker(ctx context.Context, b api.Breaker) error {
+	do := is.hand.Breaker
 	switch b.Through {
 	case "":
-		return is.hand.Breaker(ctx, b.Meter, relay.BreakerOp(b.Op))
 	case "concentrator":
-		return is.hand.BreakerThroughConcentrator(ctx, b.Meter, relay.BreakerOp(b.Op))
+		do = is.hand.BreakerThroughConcentrator
+	default:
+		return fmt.Errorf("breaker: through: want nothing or \"concentrator\", got %q", b.Through)
 	}
-	return fmt.Errorf("breaker: through: want nothing or \"concentrator\", got %q", b.Through)
+	if _, err := is.fleet.Find(ctx, b.Meter); err != nil {
+		return err
+	}
+	if err := is.gate.Spend(ctx, access.Breakers, 1); err != nil {
+		return err
+	}
+	return do(ctx, b.Meter, relay.BreakerOp(b.Op))
 }
 
 // BreakerStatus implements api.Backend.

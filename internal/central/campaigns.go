@@ -8,11 +8,13 @@ import (
 	"time"
 
 	"github.com/meterseal/meterseal/dlms"
+	"github.com/meterseal/meterseal/internal/central/access"
 	"github.com/meterseal/meterseal/internal/central/api"
 	"github.com/meterseal/meterseal/internal/central/audit"
 	"github.com/meterseal/meterseal/internal/central/fleet"
 	"github.com/meterseal/meterseal/internal/central/rotation"
 	"github.com/meterseal/meterseal/internal/enrol"
+	"github.com/meterseal/meterseal/internal/role"
 )
 
 // Campaigns in the audit log; the changes that they ask for name them as their reason.
@@ -39,6 +41,13 @@ func (is *IS) StartCampaign(ctx context.Context, q api.CampaignRequest) (p rotat
 	if err := is.known(ctx, c.Selection); err != nil {
 		return p, err
 	}
+	n, err := is.atMost(ctx, c)
+	if err != nil {
+		return p, err
+	}
+	if err := is.gate.Spend(ctx, access.BulkKeys, n); err != nil {
+		return p, err
+	}
 	err = is.store.Update(ctx, func(ctx context.Context) error {
 		if c, err = is.campaigns.Start(ctx, c); err != nil {
 			return err
@@ -53,6 +62,31 @@ func (is *IS) StartCampaign(ctx context.Context, q api.CampaignRequest) (p rotat
 	}
 	is.kickCampaigns()
 	return is.campaigns.Progress(ctx, c)
+}
+
+// atMost is how many keys a campaign changes at most; the selection itself is made later, and can only be smaller.
+func (is *IS) atMost(ctx context.Context, c rotation.Campaign) (int, error) {
+	meters := len(c.Selection.Meters)
+	switch {
+	case meters > 0:
+	case !c.Selection.Concentrator.IsZero():
+		mine, err := is.store.Readings().MetersOf(ctx, c.Selection.Concentrator)
+		if err != nil {
+			return 0, err
+		}
+		meters = len(mine)
+	default:
+		n, err := is.store.CountMeters(ctx)
+		if err != nil {
+			return 0, err
+		}
+		meters = n
+	}
+	roles := len(c.Roles)
+	if roles == 0 {
+		roles = len(role.Associations())
+	}
+	return meters * roles, nil
 }
 
 // known refuses a selection by a name that nothing bears: it would select nothing, and look like success.

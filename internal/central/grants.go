@@ -46,7 +46,7 @@ func (is *IS) end(ctx context.Context, g fleet.Grant) (api.Asked, error) {
 	if err := is.fleet.End(ctx, who(ctx), g); err != nil {
 		return api.Asked{}, err
 	}
-	return is.Rotate(ctx, api.Rotation{Meters: g.Meters, Roles: []role.Role{role.CCLOCALE}, Reason: grantReason(g), Once: true})
+	return is.rotateOwed(ctx, api.Rotation{Meters: g.Meters, Roles: []role.Role{role.CCLOCALE}, Reason: grantReason(g), Once: true})
 }
 
 // settleGrants ends what is over, asks again where a change was not asked for, and closes what is proven.
@@ -89,7 +89,7 @@ func (is *IS) settle(ctx context.Context, g fleet.Grant) error {
 
 // settled asks for a new CC_LOCALE of meters, once, and reports whether each of them has proven one.
 func (is *IS) settled(ctx context.Context, g fleet.Grant, meters []dlms.SystemTitle) (bool, error) {
-	a, err := is.Rotate(ctx, api.Rotation{Meters: meters, Roles: []role.Role{role.CCLOCALE}, Reason: grantReason(g), Once: true})
+	a, err := is.rotateOwed(ctx, api.Rotation{Meters: meters, Roles: []role.Role{role.CCLOCALE}, Reason: grantReason(g), Once: true})
 	if err != nil || a.Asked > 0 {
 		return false, err
 	}

@@ -7,6 +7,7 @@ import (
 	"slices"
 
 	"github.com/meterseal/meterseal/dlms"
+	"github.com/meterseal/meterseal/internal/central/access"
 	"github.com/meterseal/meterseal/internal/central/api"
 	"github.com/meterseal/meterseal/internal/central/fleet"
 	"github.com/meterseal/meterseal/internal/central/rotation"
@@ -20,8 +21,21 @@ const reasonMoved = "held by another concentrator"
 // Assign implements api.Backend. A meter that comes from another concentrator is moved: its open changes follow it, and
 // its CC_LAN is changed.
 func (is *IS) Assign(ctx context.Context, a api.Assignment) error {
+	known, err := is.fleet.MetersByTitle(ctx, a.Meters)
+	if err != nil {
+		return err
+	}
+	n := 0
+	for _, m := range known {
+		if !m.Concentrator.IsZero() && m.Concentrator != a.Concentrator {
+			n++
+		}
+	}
+	if err := is.gate.Spend(ctx, access.BulkKeys, n); err != nil {
+		return err
+	}
 	var moved []dlms.SystemTitle
-	err := is.store.Update(ctx, func(ctx context.Context) (err error) {
+	err = is.store.Update(ctx, func(ctx context.Context) (err error) {
 		moved, err = is.move(ctx, a.Concentrator, a.Meters)
 		return err
 	})
@@ -65,6 +79,13 @@ func (is *IS) follow(ctx context.Context, to dlms.SystemTitle) {
 // in the rows, and is done again until it is true, whatever fails.
 func (is *IS) Evict(ctx context.Context, e api.Eviction) (a api.Evicted, err error) {
 	if err := is.evictable(ctx, e); err != nil {
+		return a, err
+	}
+	mine, err := is.store.Readings().MetersOf(ctx, e.Concentrator)
+	if err != nil {
+		return a, err
+	}
+	if err := is.gate.Spend(ctx, access.BulkKeys, len(mine)); err != nil {
 		return a, err
 	}
 	a = api.Evicted{Concentrator: e.Concentrator, Successor: e.Successor}

@@ -187,7 +187,7 @@ func (g *Gate) save(ctx context.Context, a Approval, by string, action audit.Act
 
 func (g *Gate) record(ctx context.Context, a Approval, by string, action audit.Action, why string) error {
 	return g.cfg.Audit.Append(ctx, audit.Entry{
-		Actor: PersonActor(by), Action: action, Phase: audit.Done, At: g.cfg.Now(), Outcome: why,
+		Actor: PersonActor(by), Action: action, Phase: audit.Done, Outcome: why,
 		Detail: map[string]string{"approval": a.ID, "operation": string(a.Op), "parameters": a.Hash, "for": a.Requester},
 	})
 }

@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"io"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/meterseal/meterseal/internal/central/audit"
@@ -127,23 +128,29 @@ func (g *Gate) Identify(ctx context.Context, cert *x509.Certificate) (Caller, er
 	return Caller{Name: name, Roles: roles, Fingerprint: row.Fingerprint}, nil
 }
 
-// May refuses a caller who has none of the roles that an operation takes. A try goes on record.
-func (g *Gate) May(ctx context.Context, c Caller, op Op) error {
-	rule, ok := RuleOf(op)
-	if ok && anyOf(c.Roles, rule.Roles) {
-		return nil
+// May refuses a caller who has none of the roles that an operation takes; of several operations one is enough. A try goes
+// on record.
+func (g *Gate) May(ctx context.Context, c Caller, ops ...Op) error {
+	var tried, takes []string
+	for _, op := range ops {
+		rule, ok := RuleOf(op)
+		if !ok || rule.AtRest {
+			return fmt.Errorf("%w: nobody may %s here", ErrDenied, op)
+		}
+		if rule.Allows(c.Roles) {
+			return nil
+		}
+		tried = append(tried, string(op))
+		takes = append(takes, fmt.Sprintf("to %s takes %s", rule.Does, Names(rule.Roles, "or")))
 	}
 	err := g.cfg.Audit.Append(ctx, audit.Entry{
-		Actor: c.Actor(), Action: ActionRefused, Phase: audit.Done, At: g.cfg.Now(), Detail: map[string]string{"operation": string(op)},
+		Actor: c.Actor(), Action: ActionRefused, Phase: audit.Done, Detail: map[string]string{"operation": strings.Join(tried, " or ")},
 	})
 	if err != nil {
 		return err
 	}
-	if !ok || rule.AtRest {
-		return fmt.Errorf("%w: nobody may %s here", ErrDenied, op)
-	}
-	return fmt.Errorf("%w: %s is %s; to %s takes %s: ask one of them, or have the role given to you (meterseal central people add)",
-		ErrDenied, c.Name, orNobody(c.Roles), rule.Does, Names(rule.Roles, "or"))
+	return fmt.Errorf("%w: %s is %s; %s: ask one of them, or have the role given to you (meterseal central people add)",
+		ErrDenied, c.Name, orNobody(c.Roles), strings.Join(takes, ", "))
 }
 
 func orNobody(roles []Role) string {

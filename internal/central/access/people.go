@@ -47,7 +47,7 @@ func (p People) Add(ctx context.Context, by audit.Actor, a *Authority, q Request
 			return err
 		}
 		return p.Audit.Append(ctx, audit.Entry{
-			Actor: by, Action: ActionPersonAdded, Phase: audit.Done, At: now,
+			Actor: by, Action: ActionPersonAdded, Phase: audit.Done,
 			Detail: map[string]string{"person": name, "roles": Names(roles, "and"), "certificate": row.Fingerprint, "until": row.NotAfter.Format(time.RFC3339)},
 		})
 	})
@@ -78,7 +78,7 @@ func (p People) Revoke(ctx context.Context, by audit.Actor, name, fingerprint, w
 			return fmt.Errorf("%w: %s", ErrUnknownPerson, name)
 		}
 		return p.Audit.Append(ctx, audit.Entry{
-			Actor: by, Action: ActionPersonRevoked, Phase: audit.Done, At: now, Outcome: why,
+			Actor: by, Action: ActionPersonRevoked, Phase: audit.Done, Outcome: why,
 			Detail: map[string]string{"person": name, "certificate": fingerprint, "certificates": fmt.Sprint(n)},
 		})
 	})

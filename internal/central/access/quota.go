@@ -148,7 +148,7 @@ func (g *Gate) spend(ctx context.Context, c Call, class Class, n int) (refusal, 
 			return g.stop(ctx, c, class, fmt.Sprintf("more than %d within %s", q.Burst, q.BurstWindow))
 		}
 	}
-	return nil, g.cfg.Store.AddUse(ctx, Use{Class: class, At: now, N: n, By: c.Name})
+	return nil, g.cfg.Store.AddUse(ctx, Use{Class: class, At: g.cfg.Now(), N: n, By: c.Name})
 }
 
 // above refuses what is above the quota. An order that waits for its second person is counted once.
@@ -174,7 +174,7 @@ func (g *Gate) stop(ctx context.Context, c Call, class Class, why string) (refus
 		return nil, err
 	}
 	err = g.cfg.Audit.Append(ctx, audit.Entry{
-		Actor: c.Actor(), Action: ActionStopped, Phase: audit.Done, At: s.Since, Outcome: why, Detail: map[string]string{"class": string(class)},
+		Actor: c.Actor(), Action: ActionStopped, Phase: audit.Done, Outcome: why, Detail: map[string]string{"class": string(class)},
 	})
 	return stoppedError(class, s), err
 }
@@ -200,7 +200,7 @@ func (g *Gate) Lift(ctx context.Context, class Class) error {
 			return err
 		}
 		return g.cfg.Audit.Append(ctx, audit.Entry{
-			Actor: ActorOr(ctx, "system:access"), Action: ActionLifted, Phase: audit.Done, At: g.cfg.Now(), Outcome: s.Why,
+			Actor: ActorOr(ctx, "system:access"), Action: ActionLifted, Phase: audit.Done, Outcome: s.Why,
 			Detail: map[string]string{"class": string(class)},
 		})
 	})

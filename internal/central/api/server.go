@@ -47,6 +47,10 @@ func Serve(ctx context.Context, c ServeConfig, b Backend) error {
 	if err != nil {
 		return err
 	}
+	return serve(ctx, c, h)
+}
+
+func serve(ctx context.Context, c ServeConfig, h http.Handler) error {
 	listeners, err := c.listen(ctx)
 	if err != nil {
 		return fmt.Errorf("api: %w", err)

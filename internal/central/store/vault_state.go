@@ -61,6 +61,12 @@ func (s *Store) CountKeys(ctx context.Context) (int, error) {
 	return int(n), err
 }
 
+// CountMeters is how many meters there are.
+func (s *Store) CountMeters(ctx context.Context) (int, error) {
+	n, err := one(ctx, s, scanInt, `SELECT count(*) FROM meters`)
+	return int(n), err
+}
+
 // KeyRowsAfter lists key versions by meter, role and version, from behind after on, at most limit.
 func (s *Store) KeyRowsAfter(ctx context.Context, after role.KeyRef, limit int) ([]vault.KeyRow, error) {
 	return list(ctx, s, scanKeyRow, `SELECT `+keyColumns+` FROM keys

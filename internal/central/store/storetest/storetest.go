@@ -71,6 +71,9 @@ func Run(t *testing.T, fresh Pair) {
 		"OfManyWhoWantALeaseOneGetsIt":                      raceForLease,
 		"ALeaseThatAClockAheadTookHoldsNobodyUp":            leaseOfAClockAhead,
 		"AStandingLeaseIsKeptAndPassesOnWhenItsOwnerIsGone": standingLease,
+		"ACertificateIsKnownUntilItIsRevoked":               certificates,
+		"AnApprovalEndsOnce":                                approvals,
+		"WhatIsUsedOfAQuotaIsCountedByAllNodes":             quotas,
 		"TwoReconcilersNeverDriveOneConcentrator":           twoReconcilers,
 		"AReconcilerPausedPastItsLeaseWritesNothing":        pausedReconciler,
 	} {
