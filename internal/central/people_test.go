@@ -10,8 +10,6 @@ import (
 	"testing"
 	"time"
 
-	"filippo.io/age"
-
 	"github.com/meterseal/meterseal/dlms"
 	"github.com/meterseal/meterseal/internal/central/access"
 	"github.com/meterseal/meterseal/internal/central/api"
@@ -27,7 +25,11 @@ func manned(t *testing.T, change func(c *Config)) (*IS, func(name string) *api.C
 	if change != nil {
 		change(&cfg)
 	}
-	deps := Deps{Now: time.Now, Rand: rand.Reader}
+	files, err := vaults.Key(0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	deps := Deps{Now: time.Now, Rand: rand.Reader, Transport: files}
 	if _, err := Init(t.Context(), cfg, deps); err != nil {
 		t.Fatal(err)
 	}
@@ -137,7 +139,11 @@ func TestOnARunningSystemTwoCustodiansLetSomebodyIn(t *testing.T) {
 
 func TestAtRestTheOwnerLetsPeopleInUntilThereAreTwoCustodians(t *testing.T) {
 	cfg := Config{Data: filepath.Join(t.TempDir(), "is"), SystemTitle: "4D534C1500000001", Listen: "127.0.0.1:0"}
-	deps := Deps{Now: time.Now, Rand: rand.Reader}
+	files, err := vaults.Key(0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	deps := Deps{Now: time.Now, Rand: rand.Reader, Transport: files}
 	if _, err := Init(t.Context(), cfg, deps); err != nil {
 		t.Fatal(err)
 	}
@@ -168,7 +174,7 @@ func TestWhatPeopleDoIsOnRecordUnderTheirNames(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	f, err := id.File(is.vault.Recipient())
+	f, err := id.File(is.vault.Transport(), rand.Reader)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -244,8 +250,11 @@ func TestEachClassOfOrdersHasItsQuota(t *testing.T) {
 // withMeters imports meters and puts them under the concentrator of these tests, which never answers.
 func withMeters(t *testing.T, is *IS, n int) (meters []dlms.SystemTitle) {
 	t.Helper()
-	to, err := age.ParseX25519Recipient(is.vault.Recipient())
+	maker, err := shipment.NewMakerKey(rand.Reader, "MSL")
 	if err != nil {
+		t.Fatal(err)
+	}
+	if err := is.AddMaker(t.Context(), api.MakerRequest{Key: maker.Public(), Fingerprint: maker.Public().Fingerprint()}); err != nil {
 		t.Fatal(err)
 	}
 	rows, err := shipment.Generate(rand.Reader, "MSL", n, shipment.ProfileHardened, 1)
@@ -253,7 +262,7 @@ func withMeters(t *testing.T, is *IS, n int) (meters []dlms.SystemTitle) {
 		t.Fatal(err)
 	}
 	var b bytes.Buffer
-	if err := shipment.Write(&b, "MSL", "1", rows, to); err != nil {
+	if err := shipment.Write(&b, maker, "1", rows, is.vault.Transport()); err != nil {
 		t.Fatal(err)
 	}
 	if r, err := is.ImportShipment(t.Context(), &b); err != nil || !r.Clean() {
