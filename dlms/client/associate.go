@@ -91,15 +91,26 @@ func (m *Machine) newSession() ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	c, err := sessionCipher(m.global.cipher, k, m.cfg.WrapAEAD)
-	if err != nil {
-		return nil, err
+	m.fresh = k
+	return key.Reveal(k), nil
+}
+
+// settle makes the session of the key that newSession drew, once. It may be called while the AARQ is on its way, and
+// is at the latest when the AARE has come.
+func (m *Machine) settle() error {
+	if m.fresh.IsZero() {
+		return nil
 	}
+	c, err := sessionCipher(m.global.cipher, m.fresh, m.cfg.WrapAEAD)
+	if err != nil {
+		return err
+	}
+	m.fresh = key.Dedicated{}
 	m.session = channel{cipher: c, send: security.NewMemoryCounter()}
 	if m.cfg.SharedCounter {
 		m.session.send = m.global.send
 	}
-	return key.Reveal(k), nil
+	return nil
 }
 
 func sessionCipher(global *security.Cipher, k key.Dedicated, wrap WrapAEAD) (*security.Cipher, error) {
@@ -139,6 +150,9 @@ func (m *Machine) initiateRequest(dedicated []byte) ([]byte, error) {
 // receiveAARE takes the answer to the AARQ. Everything in it but the user information is in clear and may be forged:
 // what does not fit is refused, is never answered, and moves nothing.
 func (m *Machine) receiveAARE(b []byte) ([]byte, bool, error) {
+	if err := m.settle(); err != nil {
+		return nil, false, err
+	}
 	e, err := apdu.ParseAARE(b)
 	if err != nil {
 		return nil, false, refuse("%w: %w", ErrAnswer, err)

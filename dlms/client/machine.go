@@ -5,6 +5,7 @@ import (
 
 	"github.com/meterseal/meterseal/dlms"
 	"github.com/meterseal/meterseal/dlms/apdu"
+	"github.com/meterseal/meterseal/dlms/key"
 )
 
 // state is where an association stands.
@@ -42,6 +43,7 @@ type Machine struct {
 	forgeable bool // the last operation had an answer that was not authenticated
 
 	global, session channel
+	fresh           key.Dedicated // the session key, until settle has made a session of it
 	services        form
 
 	conformance apdu.Conformance
@@ -173,6 +175,7 @@ func (m *Machine) Abandon() {
 
 func (m *Machine) close() {
 	m.state, m.session, m.global, m.challenge, m.theirs = stateClosed, channel{}, channel{}, nil, nil
+	m.fresh = key.Dedicated{}
 }
 
 // Established reports whether the association is open.

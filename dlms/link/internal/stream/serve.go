@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"net"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"time"
 )
@@ -28,9 +29,9 @@ const maxIdle = 16
 // running is a Server at work.
 type running struct {
 	Server
-	slots chan struct{} // one for each connection that is open
+	open  atomic.Int32  // connections
 	next  chan net.Conn // taken by a goroutine that is idle
-	idle  chan struct{} // one for each of them
+	idle  atomic.Int32  // how many of them there are
 	group sync.WaitGroup
 }
 
@@ -40,10 +41,9 @@ func (s Server) Run(ctx context.Context, ln net.Listener) error {
 	ctx, cancel := context.WithCancel(ctx)
 	stop := context.AfterFunc(ctx, func() { _ = ln.Close() })
 	defer stop()
-	r := &running{
-		Server: s, slots: make(chan struct{}, s.MaxConns), next: make(chan net.Conn), idle: make(chan struct{}, maxIdle),
-	}
+	r := &running{Server: s, next: make(chan net.Conn)}
 	defer r.group.Wait()
+	defer close(r.next)
 	defer cancel()
 	for {
 		c, err := accept(ctx, ln)
@@ -54,13 +54,13 @@ func (s Server) Run(ctx context.Context, ln net.Listener) error {
 		if c == nil {
 			return nil
 		}
-		select {
-		case r.slots <- struct{}{}:
+		if int(r.open.Add(1)) <= s.MaxConns {
 			r.start(ctx, c)
-		default:
-			s.Log.Warn("link.connection.refused", "remote", c.RemoteAddr(), "max_connections", s.MaxConns)
-			_ = c.Close()
+			continue
 		}
+		r.open.Add(-1)
+		s.Log.Warn("link.connection.refused", "remote", c.RemoteAddr(), "max_connections", s.MaxConns)
+		_ = c.Close()
 	}
 }
 
@@ -77,16 +77,13 @@ func (r *running) start(ctx context.Context, c net.Conn) {
 func (r *running) work(ctx context.Context, c net.Conn) {
 	for {
 		r.serve(ctx, c)
-		<-r.slots
-		select {
-		case r.idle <- struct{}{}:
-		default:
-			return
+		r.open.Add(-1)
+		ok := false
+		if r.idle.Add(1) <= maxIdle {
+			c, ok = <-r.next
 		}
-		select {
-		case c = <-r.next:
-			<-r.idle
-		case <-ctx.Done():
+		r.idle.Add(-1)
+		if !ok {
 			return
 		}
 	}
