@@ -23,7 +23,47 @@ var energy = dlms.AttributeRef{Class: dlms.ClassRegister, Instance: dlms.OBIS{1,
 type bench struct {
 	device benchDevice
 	client security.LongTerm
-	addr   string
+	dialer
+}
+
+// benchPorts is how many ports the servers of these benchmarks have. A connection that is closed keeps its pair of
+// ports for a while; some ten thousand connections a second to one port leave the kernel searching for a free one, and
+// the search is then what is measured.
+const benchPorts = 4
+
+// dialer connects to one address after another.
+type dialer struct {
+	addrs []string
+	next  int
+}
+
+func (d *dialer) dial(ctx context.Context) (net.Conn, error) {
+	d.next = (d.next + 1) % len(d.addrs)
+	var nd net.Dialer
+	return nd.DialContext(ctx, "tcp", d.addrs[d.next])
+}
+
+// listen serves on all ports until the end of b, and returns what connects to them.
+func listen(b testing.TB, serve func(context.Context, net.Listener) error) dialer {
+	b.Helper()
+	ctx, cancel := context.WithCancel(context.Background())
+	served := make(chan error, benchPorts)
+	var d dialer
+	for range benchPorts {
+		var lc net.ListenConfig
+		ln := ok(lc.Listen(ctx, "tcp", "127.0.0.1:0"))
+		d.addrs = append(d.addrs, ln.Addr().String())
+		go func() { served <- serve(ctx, ln) }()
+	}
+	b.Cleanup(func() {
+		cancel()
+		for range benchPorts {
+			if err := <-served; err != nil {
+				b.Error(err)
+			}
+		}
+	})
+	return d
 }
 
 type benchDevice struct{ key security.LongTerm }
@@ -48,20 +88,10 @@ func newBench(b testing.TB) *bench {
 			Rights: []server.Right{{Class: energy.Class, Instance: energy.Instance, Read: []int8{2}}},
 		}},
 	}))
-	ctx, cancel := context.WithCancel(context.Background())
-	var lc net.ListenConfig
-	ln := ok(lc.Listen(ctx, "tcp", "127.0.0.1:0"))
-	served := make(chan error, 1)
-	go func() {
-		served <- wrapper.Serve(ctx, ln, server.New(model, &e.device, nil).Handler(lan), wrapper.Options{})
-	}()
-	b.Cleanup(func() {
-		cancel()
-		if err := <-served; err != nil {
-			b.Error(err)
-		}
+	h := server.New(model, &e.device, nil).Handler(lan)
+	e.dialer = listen(b, func(ctx context.Context, ln net.Listener) error {
+		return wrapper.Serve(ctx, ln, h, wrapper.Options{})
 	})
-	e.addr = ln.Addr().String()
 	return e
 }
 
@@ -72,11 +102,6 @@ func benchKey(k key.Unicast) security.LongTerm {
 		Send:   ok(security.NewBlockCounter(security.BlockConfig{Reserve: func(security.Reservation) error { return nil }})),
 		Floor:  ok(security.NewFloorTable(security.FloorConfig{Persist: func(security.Floor) error { return nil }})),
 	}
-}
-
-func (e *bench) dial(ctx context.Context) (net.Conn, error) {
-	var d net.Dialer
-	return d.DialContext(ctx, "tcp", e.addr)
 }
 
 func (e *bench) associate(ctx context.Context, conn net.Conn) (*client.Association, error) {
@@ -109,7 +134,8 @@ func BenchmarkWireGet(b *testing.B) {
 // BenchmarkWireGetFloor echoes the bytes of that exchange on a bare TCP connection.
 func BenchmarkWireGetFloor(b *testing.B) {
 	sizes := newBench(b).record(b)[2:]
-	conn := echoServer(b, sizes)()
+	d := echoServer(b, sizes)
+	conn := ok(d.dial(context.Background()))
 	defer func() { _ = conn.Close() }()
 	buf := make([]byte, 1024)
 	b.ReportAllocs()
@@ -139,11 +165,15 @@ func BenchmarkWireAssociate(b *testing.B) {
 // BenchmarkWireAssociateFloor connects and echoes the bytes of that exchange.
 func BenchmarkWireAssociateFloor(b *testing.B) {
 	sizes := newBench(b).record(b)[:2]
-	dial := echoServer(b, sizes)
+	d := echoServer(b, sizes)
+	ctx := context.Background()
 	buf := make([]byte, 1024)
 	b.ReportAllocs()
 	for b.Loop() {
-		conn := dial()
+		conn, err := d.dial(ctx)
+		if err != nil {
+			b.Fatal(err)
+		}
 		echo(b, conn, sizes, buf)
 		_ = conn.Close()
 	}
@@ -183,34 +213,20 @@ func (c *counting) Read(b []byte) (int, error) {
 	return n, err
 }
 
-// echoServer answers each exchange of sizes in turn, over and over, on every connection. It returns what dials it.
-func echoServer(b *testing.B, sizes []exchange) (dial func() net.Conn) {
+// echoServer answers each exchange of sizes in turn, over and over, on every connection.
+func echoServer(b *testing.B, sizes []exchange) dialer {
 	b.Helper()
-	var lc net.ListenConfig
-	ln := ok(lc.Listen(context.Background(), "tcp", "127.0.0.1:0"))
-	done := make(chan struct{})
-	go func() {
-		defer close(done)
+	return listen(b, func(ctx context.Context, ln net.Listener) error {
+		stop := context.AfterFunc(ctx, func() { _ = ln.Close() })
+		defer stop()
 		for {
 			conn, err := ln.Accept()
 			if err != nil {
-				return
+				return nil //nolint:nilerr // it ends with its context
 			}
 			go serveEcho(conn, sizes)
 		}
-	}()
-	b.Cleanup(func() {
-		_ = ln.Close()
-		<-done
 	})
-	var d net.Dialer
-	return func() net.Conn {
-		conn, err := d.DialContext(context.Background(), "tcp", ln.Addr().String())
-		if err != nil {
-			b.Fatal(err)
-		}
-		return conn
-	}
 }
 
 func serveEcho(conn net.Conn, sizes []exchange) {
