@@ -113,7 +113,7 @@ func (f *fields) next() bool {
 		return false
 	}
 	f.of.In("")
-	f.tag, f.body = f.of.Element()
+	f.tag = f.of.ElementInto(&f.body)
 	number := int(f.tag & 0x1F)
 	if f.of.Err() == nil && number <= f.last {
 		f.of.Fail(fmt.Errorf("%w: field %#02x is out of order or comes twice", ErrValue, f.tag))

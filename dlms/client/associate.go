@@ -49,11 +49,9 @@ func (m *Machine) aarq() ([]byte, error) {
 		return nil, err
 	}
 	defer m.forgetSecret(q.AuthenticationValue)
-	return q.AppendBinary(make([]byte, 0, aarqRoom))
+	// Behind the user information, in the same memory: there is room for both.
+	return q.AppendBinary(q.UserInformation[len(q.UserInformation):])
 }
-
-// aarqRoom is enough for an AARQ of the usual fields, in bytes.
-const aarqRoom = 160
 
 // forgetSecret overwrites a copy of the password. A challenge is no secret.
 func (m *Machine) forgetSecret(b []byte) {

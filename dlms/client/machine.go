@@ -32,23 +32,23 @@ func (s state) String() string {
 // [Machine.Receive] takes what came back. What is to be sent is valid until the machine gives something else to send.
 // One operation runs at a time. It is not safe for concurrent use.
 type Machine struct {
-	cfg   Config
-	state state
-	op    operation
+	cfg Config
+	op  operation
 
-	peer      dlms.SystemTitle
-	challenge []byte // ours, sent in the AARQ
-	theirs    []byte // the meter's, in the AARE
-	received  dlms.InvocationCounter
+	state     state
+	invokeID  uint8
 	forgeable bool // the last operation had an answer that was not authenticated
+	services  form
+
+	peer        dlms.SystemTitle
+	challenge   []byte // ours, sent in the AARQ
+	theirs      []byte // the meter's, in the AARE
+	received    dlms.InvocationCounter
+	conformance apdu.Conformance
+	maxSend     int
 
 	global, session channel
 	fresh           key.Dedicated // the session key, until settle has made a session of it
-	services        form
-
-	conformance apdu.Conformance
-	maxSend     int
-	invokeID    uint8
 
 	value    dlms.Data
 	values   []apdu.GetResult

@@ -121,11 +121,14 @@ func formTag(plain apdu.Tag, f form) (tag apdu.Tag, ok bool) {
 	return apdu.CipheredTag(plain, f.dedicated)
 }
 
+// minBuffer is enough for what the answers of an association carry, in bytes.
+const minBuffer = 64
+
 // buffer returns room for n bytes that have come, in clear. It is used again for the next APDU, unless keep is
 // called.
 func (m *Machine) buffer(n int) []byte {
 	if cap(m.in) < n {
-		m.in = make([]byte, 0, n)
+		m.in = make([]byte, 0, max(n, minBuffer))
 	}
 	return m.in[:0]
 }

@@ -36,10 +36,10 @@ type Cipher struct {
 type state struct {
 	aead cipher.AEAD
 	iv   [IVSize]byte
-	head int                                   // len(SC || AK)
-	aad  []byte                                // SC || AK, and behind it the text that is authenticated and not encrypted
-	room [1 + key.Size + MaxChallengeSize]byte // the first memory of aad
-	tag  [TagSize]byte                         // the last one of GMAC
+	head int                                // len(SC || AK)
+	aad  []byte                             // SC || AK, and behind it the text that is authenticated and not encrypted
+	room [1 + key.Size + ChallengeSize]byte // the first memory of aad
+	tag  [TagSize]byte                      // the last one of GMAC
 }
 
 // NewCipher makes a Cipher of an AEAD with 12-byte nonces and tags, and of the authentication key that enters the

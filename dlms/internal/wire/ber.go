@@ -12,6 +12,12 @@ const (
 // Element reads one BER tag of one octet and its length, and returns a Reader over its content. The content's
 // errors reach r only through Join.
 func (r *Reader) Element() (tag byte, body Reader) {
+	tag = r.ElementInto(&body)
+	return tag, body
+}
+
+// ElementInto is Element with the Reader in a place of the caller's, for many of them in turn.
+func (r *Reader) ElementInto(body *Reader) (tag byte) {
 	tag = r.Uint8()
 	if r.err == nil && tag&0x1F == 0x1F {
 		r.off--
@@ -19,7 +25,8 @@ func (r *Reader) Element() (tag byte, body Reader) {
 	}
 	n := r.Length()
 	base := r.Offset()
-	return tag, Reader{b: r.take(n), base: base, field: r.field, err: r.err}
+	*body = Reader{b: r.take(n), base: base, field: r.field, err: r.err}
+	return tag
 }
 
 // Expected reads one BER element that must have the tag want.
