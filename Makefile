@@ -52,9 +52,9 @@ setup: ## install what the tests need (Debian packages, as root), or print the l
 check: fmt-check vet arch layering lint vuln ## format, vet, other machines, import rules, linters, known vulnerabilities
 
 .PHONY: unit
-unit: ## every package's tests, with the race detector, in random order
+unit: ## every package's tests, with the race detector, in random order, the PKCS#11 vault's with SoftHSM
 	@$(step) "unit: $(PKG) with the race detector, in random order" \
-		env CGO_ENABLED=1 $(GO) test -race -shuffle=on -timeout=$(TIMEOUT) $(PKG)
+		env CGO_ENABLED=1 $(GO) test -tags=pkcs11 -race -shuffle=on -timeout=$(TIMEOUT) $(PKG)
 
 .PHONY: fuzz
 fuzz: ## every fuzz target for FUZZTIME each (make fuzz FUZZTIME=1m PKG=./dlms/apdu)
@@ -89,7 +89,7 @@ fmt-check: ## fail where a file is not formatted as gofumpt does
 
 .PHONY: vet
 vet: ## go vet, over the tests with real processes too
-	@$(step) "vet: $(PKG)" $(GO) vet -tags=integration $(PKG)
+	@$(step) "vet: $(PKG)" $(GO) vet -tags=integration,pkcs11 $(PKG)
 
 .PHONY: arch
 arch: ## the library on other machines: its tests on 32 bits (386), and it compiles big-endian (s390x)

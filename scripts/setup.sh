@@ -15,6 +15,7 @@ needs=(
 	"cc|gcc libc6-dev|the race detector links with a C compiler (go test -race)"
 	"roots|ca-certificates|Go downloads modules over TLS"
 	"postgres|postgresql|the store is tested on a real PostgreSQL, started and thrown away by the tests"
+	"softhsm|softhsm2|the PKCS#11 vault is tested on SoftHSM, in tokens that the tests make and throw away"
 )
 
 has_cc() {
@@ -47,6 +48,15 @@ has_roots() {
 has_postgres() {
 	# Debian keeps the programs of a server out of the PATH. A cluster that the package starts by itself is not used.
 	compgen -G '/usr/lib/postgresql/*/bin/initdb' >/dev/null
+}
+
+has_softhsm() {
+	# The module alone is used, not the program; where it is differs by machine.
+	local place
+	for place in /usr/lib/softhsm /usr/lib/*/softhsm /usr/local/lib/softhsm; do
+		[ -s "$place/libsofthsm2.so" ] && return 0
+	done
+	return 1
 }
 
 check_go() {

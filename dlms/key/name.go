@@ -7,10 +7,11 @@ import (
 	"strings"
 )
 
-// The texts under the two names of a key. They never change: stored names would lose their keys.
+// The texts under the two names of a key, for a token that computes the AES-CMAC itself. They never change: stored names
+// would lose their keys.
 const (
-	checkValueText  = "meterseal kcv 1"
-	fingerprintText = "meterseal fp 1"
+	CheckValueText  = "meterseal kcv 1"
+	FingerprintText = "meterseal fp 1"
 )
 
 // CheckValue is the short public name of a key: the first 3 bytes of AES-CMAC(key, "meterseal kcv 1").
@@ -22,15 +23,15 @@ type Fingerprint [BlockSize]byte
 
 // CheckValue returns the key's check value, zero for an unset key.
 func (m material) CheckValue() CheckValue {
-	mac := m.mac(checkValueText)
+	mac := m.mac(CheckValueText)
 	return CheckValue(mac[:3])
 }
 
 // Fingerprint returns the key's fingerprint, zero for an unset key.
-func (m material) Fingerprint() Fingerprint { return m.mac(fingerprintText) }
+func (m material) Fingerprint() Fingerprint { return m.mac(FingerprintText) }
 
 // fingerprintOf is Fingerprint with the block cipher of the key.
-func fingerprintOf(block cipher.Block) Fingerprint { return CMAC(block, []byte(fingerprintText)) }
+func fingerprintOf(block cipher.Block) Fingerprint { return CMAC(block, []byte(FingerprintText)) }
 
 func (m material) mac(text string) [BlockSize]byte {
 	block, err := m.block()

@@ -27,6 +27,10 @@ const maxScratch = 1 << 12
 // ErrTag is the one answer to content that does not verify: too short, altered, another key, title or counter.
 var ErrTag = errors.New("security: authentication failed")
 
+// ErrSeal is returned where the AEAD did not seal: a token that was removed. [cipher.AEAD] has no error for it; what comes out
+// too short is none.
+var ErrSeal = errors.New("security: the cipher did not seal")
+
 // Cipher protects APDUs under one key (GB 9.2.3.3.7). It is not safe for concurrent use, as it owns scratch
 // buffers; use Clone. It holds the authentication key and therefore prints nothing of itself.
 type Cipher struct {
@@ -84,11 +88,19 @@ func (c *Cipher) SealWith(dst []byte, ctl Control, title dlms.SystemTitle, ic dl
 	s := c.state()
 	s.setIV(title, ic)
 	if ctl.Has(Encrypted) {
-		return s.aead.Seal(dst, s.iv[:], plaintext, s.header(ctl, extra, nil)), nil
+		return sealed(s.aead.Seal(dst, s.iv[:], plaintext, s.header(ctl, extra, nil)), len(dst)+len(plaintext))
 	}
 	aad := s.header(ctl, extra, plaintext)
 	dst = append(dst, plaintext...)
-	return s.aead.Seal(dst, s.iv[:], nil, aad), nil
+	return sealed(s.aead.Seal(dst, s.iv[:], nil, aad), len(dst))
+}
+
+// sealed refuses what has no tag behind its n bytes.
+func sealed(out []byte, n int) ([]byte, error) {
+	if len(out) != n+TagSize {
+		return nil, ErrSeal
+	}
+	return out, nil
 }
 
 // Open verifies what Seal made and appends the plaintext to dst, which may be content[:0]. title is the peer's.
@@ -140,16 +152,24 @@ func (c *Cipher) OpenUnauthenticated(dst []byte, ctl Control, title dlms.SystemT
 	s := c.state()
 	s.setIV(title, ic)
 	zeros := make([]byte, len(content), len(content)+TagSize)
-	stream := s.aead.Seal(zeros[:0], s.iv[:], zeros, s.header(ctl, nil, nil))
+	stream, err := sealed(s.aead.Seal(zeros[:0], s.iv[:], zeros, s.header(ctl, nil, nil)), len(content))
+	if err != nil {
+		return nil, err
+	}
 	subtle.XORBytes(stream, stream[:len(content)], content)
 	return append(dst, stream[:len(content)]...), nil
 }
 
 // GMAC returns the tag over SC || AK || text, where SC is authentication alone (GB 9.2.3.3.7.2). It spends ic.
+// Of an AEAD that did not seal it is all zeros, which no peer takes.
 func (c *Cipher) GMAC(title dlms.SystemTitle, ic dlms.InvocationCounter, text []byte) [TagSize]byte {
 	s := c.state()
 	s.setIV(title, ic)
-	return [TagSize]byte(s.aead.Seal(s.tag[:0], s.iv[:], nil, s.header(Authenticated, nil, text)))
+	tag := s.aead.Seal(s.tag[:0], s.iv[:], nil, s.header(Authenticated, nil, text))
+	if len(tag) != TagSize {
+		return [TagSize]byte{}
+	}
+	return [TagSize]byte(tag)
 }
 
 func (c *Cipher) verifyGMAC(title dlms.SystemTitle, ic dlms.InvocationCounter, text, tag []byte) error {

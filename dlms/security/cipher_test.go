@@ -276,3 +276,30 @@ func mustNotOpen(t *testing.T, what string, c *security.Cipher, ctl security.Con
 		t.Errorf("%s under %s: want the opaque error alone, got %X, %v", what, ctl, got, err)
 	}
 }
+
+// broken is an AEAD whose token was removed.
+type broken struct{}
+
+func (broken) NonceSize() int                         { return security.IVSize }
+func (broken) Overhead() int                          { return security.TagSize }
+func (broken) Seal(dst, _, _, _ []byte) []byte        { return dst }
+func (broken) Open(_, _, _, _ []byte) ([]byte, error) { return nil, security.ErrTag }
+
+func TestSealRefusesWhatTheCipherDidNotSeal(t *testing.T) {
+	c, err := security.NewCipher(broken{}, key.Authentication{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, ctl := range []security.Control{security.Authenticated, security.Authenticated | security.Encrypted} {
+		out, err := c.Seal(nil, ctl, dlms.SystemTitle{1}, 1, []byte("plain text"))
+		if !errors.Is(err, security.ErrSeal) || out != nil {
+			t.Errorf("%s: want ErrSeal and nothing to send, got %x, %v", ctl, out, err)
+		}
+	}
+	if out, err := c.OpenUnauthenticated(nil, security.Encrypted, dlms.SystemTitle{1}, 1, []byte("cipher text")); !errors.Is(err, security.ErrSeal) || out != nil {
+		t.Errorf("unauthenticated: want ErrSeal, got %x, %v", out, err)
+	}
+	if c.GMAC(dlms.SystemTitle{1}, 1, []byte("text")) != [security.TagSize]byte{} {
+		t.Error("a tag out of nothing")
+	}
+}

@@ -60,11 +60,17 @@ func SealGrant(g Grant, mac key.MAC) (Grant, error) {
 	if mac.IsZero() {
 		return Grant{}, fmt.Errorf("seal grant %s: %w", g.ID, key.ErrNoKey)
 	}
-	g.Schema = GrantSchema
-	g.NotBefore, g.NotAfter = g.NotBefore.UTC().Truncate(time.Microsecond), g.NotAfter.UTC().Truncate(time.Microsecond)
+	g = g.Prepared()
 	sum := mac.Sum(g.Bound()...)
 	g.MAC = sum[:]
 	return g, nil
+}
+
+// Prepared returns the grant as its MAC covers it: schema and times in their one form.
+func (g Grant) Prepared() Grant {
+	g.Schema = GrantSchema
+	g.NotBefore, g.NotAfter = g.NotBefore.UTC().Truncate(time.Microsecond), g.NotAfter.UTC().Truncate(time.Microsecond)
+	return g
 }
 
 // Verify says whether the grant is genuine and this terminal's. It does not look at the time.

@@ -74,7 +74,7 @@ func SealDerived(s SealedKey, kek key.Wrapping, mac key.MAC, k key.Derived) (Sea
 }
 
 func seal(s SealedKey, kek key.Wrapping, mac key.MAC, k key.Wrappable) (SealedKey, error) {
-	if err := s.check(); err != nil {
+	if err := s.Check(); err != nil {
 		return SealedKey{}, err
 	}
 	if mac.IsZero() {
@@ -116,11 +116,11 @@ func (s SealedKey) OpenDerived(own dlms.SystemTitle, kek key.Wrapping, mac key.M
 }
 
 func (s SealedKey) genuine(own dlms.SystemTitle, mac key.MAC) bool {
-	return s.check() == nil && s.Recipient == own && mac.Verify(s.MAC, s.Bound()...)
+	return s.Check() == nil && s.Recipient == own && mac.Verify(s.MAC, s.Bound()...)
 }
 
-// check refuses what is never sealed to anybody: CCC and CC_IS stay where they are (laws 1 and 7).
-func (s SealedKey) check() error {
+// Check refuses what is never sealed to anybody: CCC and CC_IS stay where they are (laws 1 and 7).
+func (s SealedKey) Check() error {
 	switch {
 	case s.Role != role.CCLAN && s.Role != role.CCLOCALE:
 		return fmt.Errorf("seal %s: a key of this role is never handed out", s.Ref())

@@ -62,6 +62,8 @@ var importRules = []rule{
 	{from: "internal/central/lease", may: []string{"dlms", "internal/defence"}},
 	{from: "internal/central/access", may: []string{"internal/central/audit"}},
 	{from: "internal/central/vault", may: []string{"dlms", "dlms/apdu", "dlms/key", "dlms/security", "internal/central/audit", "internal/clock", "internal/defence", "internal/role", "internal/enrol", "internal/shipment", "internal/transport"}},
+	{from: "internal/central/vault/pkcs11", may: []string{"dlms", "dlms/key", "dlms/security", "internal/central/vault", "internal/enrol", "internal/role", "internal/transport"}},
+	{from: "internal/central/vault/vaulttest", may: []string{"dlms", "dlms/key", "dlms/security", "internal/central/vault", "internal/enrol", "internal/role", "internal/transport"}},
 	{from: "internal/central/fleet", may: []string{"dlms", "dlms/key", "internal/central/audit", "internal/clock", "internal/role", "internal/enrol", "internal/shipment"}},
 	{from: "internal/central/backup", may: []string{"dlms", "internal/central/audit", "internal/central/fleet", "internal/central/store", "internal/central/vault", "internal/role"}},
 	{from: "internal/central/collect/dayblock", may: []string{"dlms"}},
@@ -109,6 +111,7 @@ var externalRules = []struct {
 	{"filippo.io/age", []string{"internal/sim", "internal/rotationbench", "internal/shipment", "internal/enrol", "internal/central/...", "internal/concentrator/...", "internal/terminal/...", "internal/lab", "cmd/meterseal"}},
 	{"github.com/jackc/pgx/v5", []string{"internal/central/store/..."}},
 	{"github.com/mattn/go-isatty", []string{"internal/lab", "cmd/meterseal"}},
+	{"github.com/miekg/pkcs11", []string{"internal/central/vault/pkcs11"}}, // build tag pkcs11: it needs cgo
 	{"github.com/nats-io/nats-server/v2", []string{"internal/bus"}},
 	{"github.com/nats-io/nats.go", []string{"internal/bus"}},
 	{"github.com/nats-io/jwt/v2", []string{"internal/bus"}},

@@ -49,7 +49,7 @@ func WrapKey(rand io.Reader, to Public, k key.Wrapping) ([]byte, error) {
 	if err != nil {
 		return nil, fmt.Errorf("wrap transport key: %w", err)
 	}
-	pub, err := to.rsa()
+	pub, err := to.RSA()
 	if err != nil {
 		return nil, fmt.Errorf("wrap transport key: %w", err)
 	}

@@ -139,8 +139,8 @@ func (p Public) Fingerprint() string {
 	return strings.Join([]string{s[:5], s[5:10], s[10:15], s[15:20], s[20:]}, "-")
 }
 
-// rsa returns the key.
-func (p Public) rsa() (*rsa.PublicKey, error) {
+// RSA returns the key, for a token that wraps to it.
+func (p Public) RSA() (*rsa.PublicKey, error) {
 	parsed, err := x509.ParsePKIXPublicKey([]byte(p.spki))
 	if err != nil {
 		return nil, ErrPublic

@@ -76,7 +76,7 @@ func TestUnwrapGivesTheKeyToItsVaultAlone(t *testing.T) {
 
 func TestUnwrapRefusesWhatIsNoAESKey(t *testing.T) {
 	p := private(t)
-	pub, err := p.Public().rsa()
+	pub, err := p.Public().RSA()
 	if err != nil {
 		t.Fatal(err)
 	}

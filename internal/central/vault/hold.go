@@ -26,6 +26,8 @@ type Hold interface {
 	String() string
 	// Kind tells where the keys are: "software", or the kind of token.
 	Kind() string
+	// Describe tells more of it.
+	Describe() Description
 	// Signer signs the checkpoints of the audit log.
 	Signer() *audit.Signer
 	// Transport is the key that makers, devices and other head-ends seal keys to.

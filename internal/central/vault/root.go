@@ -63,16 +63,18 @@ func (*Root) Close() error { return nil }
 func (*Root) MarshalJSON() ([]byte, error) { return nil, key.ErrRedacted }
 
 type rootFile struct {
-	Schema string         `json:"schema"`
-	Vault  string         `json:"vault"`
-	Made   Made           `json:"made,omitzero"`
-	Terms  []rootTermFile `json:"terms"`
-	Audit  string         `json:"audit_seed"`
-	Age    string         `json:"age_identity"`
+	Schema string `json:"schema"`
+	Vault  string `json:"vault"`
+	Made   Made   `json:"made,omitzero"`
+	// Token is where the keys of the terms are, in the file of a vault that keeps them in a token.
+	Token *TokenPlace    `json:"token,omitempty"`
+	Terms []rootTermFile `json:"terms"`
+	Audit string         `json:"audit_seed"`
+	Age   string         `json:"age_identity"`
 	// ScryptWork is the work factor of the seal, 0 for age's own.
 	ScryptWork int `json:"scrypt_work,omitempty"`
 	// Transport is the private key that files to the vault are sealed to, PKCS #8.
-	Transport []byte `json:"transport_key"`
+	Transport []byte `json:"transport_key,omitempty"`
 }
 
 func hexKey(k key.Key) string {
@@ -123,6 +125,9 @@ func Unseal(dir string, passphrase []byte) (*Root, error) {
 	f, err := at.read()
 	if err != nil {
 		return nil, err
+	}
+	if f.Token != nil {
+		return nil, fmt.Errorf("%w: %s of module %s", ErrInToken, f.Token.Label, f.Token.Module)
 	}
 	return f.root(at)
 }
@@ -181,8 +186,8 @@ func unsealRoot(b, passphrase []byte) ([]byte, error) {
 
 // root checks the file. Its errors name the part that is wrong and nothing of it.
 func (f rootFile) root(at *rootAt) (*Root, error) {
-	if f.Schema != rootSchema || len(f.Vault) != 32 || len(f.Terms) == 0 {
-		return nil, fmt.Errorf("%w: want schema %q, got %q", ErrRoot, rootSchema, f.Schema)
+	if err := f.checkSchema(); err != nil {
+		return nil, err
 	}
 	if err := f.Made.check(f.Vault); err != nil {
 		return nil, err
@@ -203,6 +208,9 @@ func (f rootFile) root(at *rootAt) (*Root, error) {
 	}
 	if r.reader, err = age.ParseX25519Identity(f.Age); err != nil {
 		return nil, fmt.Errorf("%w: age identity is damaged", ErrRoot)
+	}
+	if f.Token != nil { // the transport key is there too
+		return r, nil
 	}
 	defer clear(f.Transport)
 	if r.files, err = transport.ParsePrivate(f.Transport); err != nil {

@@ -34,7 +34,7 @@ func (r *Root) CheckRow(row KeyRow) (err error) {
 
 // WrapRow implements Hold.
 func (r *Root) WrapRow(ccc, row KeyRow) ([]byte, error) {
-	if err := sameMeter(ccc, row); err != nil {
+	if err := CheckWrap(ccc, row); err != nil {
 		return nil, err
 	}
 	master, err := r.openMaster(ccc)
@@ -48,9 +48,14 @@ func (r *Root) WrapRow(ccc, row KeyRow) ([]byte, error) {
 	return master.Wrap(k)
 }
 
-// sameMeter refuses one meter's key under another's CCC.
-func sameMeter(ccc, row KeyRow) error {
-	if ccc.Ref.Meter != row.Ref.Meter {
+// CheckWrap refuses what no Hold wraps: under anything but CCC, CCC itself, and one meter's key under another's CCC.
+func CheckWrap(ccc, row KeyRow) error {
+	switch {
+	case ccc.Ref.Role != role.CCC:
+		return fmt.Errorf("%w: %s wraps nothing", ErrRole, ccc.Ref)
+	case row.Ref.Role == role.CCC:
+		return fmt.Errorf("%w: %s is not transferred", ErrRole, row.Ref)
+	case ccc.Ref.Meter != row.Ref.Meter:
 		return fmt.Errorf("%w: %s under a CCC of %s", ErrRow, row.Ref, ccc.Ref.Meter)
 	}
 	return nil
@@ -58,8 +63,8 @@ func sameMeter(ccc, row KeyRow) error {
 
 // RowAEAD implements Hold.
 func (r *Root) RowAEAD(row KeyRow) (cipher.AEAD, error) {
-	if !opens(row.Ref.Role) {
-		return nil, fmt.Errorf("%w: open an association with %s", ErrRole, row.Ref)
+	if err := CheckUse(row); err != nil {
+		return nil, err
 	}
 	k, err := r.openUnicast(row)
 	if err != nil {
@@ -68,12 +73,17 @@ func (r *Root) RowAEAD(row KeyRow) (cipher.AEAD, error) {
 	return k.AEAD()
 }
 
-// opens reports whether the central system opens associations with keys of a role.
-func opens(r role.Role) bool { return r == role.CCIS || r == role.CCLAN }
+// CheckUse refuses keys that the central system opens no association with.
+func CheckUse(row KeyRow) error {
+	if row.Ref.Role != role.CCIS && row.Ref.Role != role.CCLAN {
+		return fmt.Errorf("%w: open an association with %s", ErrRole, row.Ref)
+	}
+	return nil
+}
 
 // SealRow implements Hold.
 func (r *Root) SealRow(d DeviceRow, head enrol.SealedKey, row KeyRow) (enrol.SealedKey, error) {
-	if err := headOf(d, head, row); err != nil {
+	if err := CheckHead(d, head, row); err != nil {
 		return enrol.SealedKey{}, err
 	}
 	kek, mac, err := r.openDevice(d)
@@ -87,8 +97,22 @@ func (r *Root) SealRow(d DeviceRow, head enrol.SealedKey, row KeyRow) (enrol.Sea
 	return enrol.Seal(head, kek, mac, k)
 }
 
-// headOf refuses a head that is not this key's for this device: what is sealed under it would be taken for another's.
-func headOf(d DeviceRow, head enrol.SealedKey, row KeyRow) error {
+// CheckHead refuses a head that is not this key's for this device, as what is sealed under it would be taken for another's,
+// and keys that are never sealed to anybody.
+func CheckHead(d DeviceRow, head enrol.SealedKey, row KeyRow) error {
+	if !head.LastDay.IsZero() {
+		return fmt.Errorf("%w: %s itself has no last day", ErrRole, row.Ref)
+	}
+	return checkHead(d, head, row)
+}
+
+func checkHead(d DeviceRow, head enrol.SealedKey, row KeyRow) error {
+	if row.Ref.Role != role.CCLAN && row.Ref.Role != role.CCLOCALE {
+		return fmt.Errorf("%w: %s is never handed out", ErrRole, row.Ref)
+	}
+	if err := head.Check(); err != nil {
+		return err
+	}
 	if head.Ref() != row.Ref || head.Recipient != d.Title {
 		return fmt.Errorf("%w: %s to %s under the name of %s to %s", ErrRow, row.Ref, d.Title, head.Ref(), head.Recipient)
 	}
@@ -97,7 +121,7 @@ func headOf(d DeviceRow, head enrol.SealedKey, row KeyRow) error {
 
 // SealDerived implements Hold.
 func (r *Root) SealDerived(d DeviceRow, head enrol.SealedKey, row KeyRow) (enrol.SealedKey, error) {
-	if err := derivedHeadOf(d, head, row); err != nil {
+	if err := CheckDerivedHead(d, head, row); err != nil {
 		return enrol.SealedKey{}, err
 	}
 	kek, mac, err := r.openDevice(d)
@@ -115,24 +139,32 @@ func (r *Root) SealDerived(d DeviceRow, head enrol.SealedKey, row KeyRow) (enrol
 	return enrol.SealDerived(head, kek, mac, derived)
 }
 
-// derivedHeadOf refuses what no key is derived for: another role, another device than a terminal, no last day.
-func derivedHeadOf(d DeviceRow, head enrol.SealedKey, row KeyRow) error {
+// CheckDerivedHead refuses what no key is derived for: another role, another device than a terminal, no last day.
+func CheckDerivedHead(d DeviceRow, head enrol.SealedKey, row KeyRow) error {
 	if row.Ref.Role != role.CCLOCALE || d.Kind != kindTerminal || head.LastDay.IsZero() {
 		return fmt.Errorf("%w: derive a key from %s for %s %s until %s", ErrRole, row.Ref, d.Kind, d.Title, head.LastDay)
 	}
-	return headOf(d, head, row)
+	return checkHead(d, head, row)
 }
 
 // SealGrant implements Hold.
 func (r *Root) SealGrant(d DeviceRow, g enrol.Grant) (enrol.Grant, error) {
-	if g.Terminal != d.Title {
-		return enrol.Grant{}, fmt.Errorf("%w: a grant for %s to %s", ErrRow, g.Terminal, d.Title)
+	if err := CheckGrant(d, g); err != nil {
+		return enrol.Grant{}, err
 	}
 	_, mac, err := r.openDevice(d)
 	if err != nil {
 		return enrol.Grant{}, err
 	}
 	return enrol.SealGrant(g, mac)
+}
+
+// CheckGrant refuses a grant for another terminal.
+func CheckGrant(d DeviceRow, g enrol.Grant) error {
+	if g.Terminal != d.Title {
+		return fmt.Errorf("%w: a grant for %s to %s", ErrRow, g.Terminal, d.Title)
+	}
+	return nil
 }
 
 // CheckDevice implements Hold.

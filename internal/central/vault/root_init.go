@@ -37,7 +37,7 @@ type InitOptions struct {
 	Now func() time.Time
 }
 
-func (o *InitOptions) complete() error {
+func (o *InitOptions) complete(kind string) error {
 	if o.By == "" && o.Ceremony.text == "" {
 		o.By = "owner"
 	}
@@ -56,8 +56,8 @@ func (o *InitOptions) complete() error {
 	switch c := o.Ceremony; {
 	case !c.Takes(o.By):
 		return fmt.Errorf("%w: %q does not take part", ErrCeremony, o.By)
-	case c.Kind != KindSoftware:
-		return fmt.Errorf("%w: kind %q is made by the vault of that kind", ErrCeremony, c.Kind)
+	case c.Kind != kind:
+		return fmt.Errorf("%w: it is for a vault of kind %q, not %q", ErrCeremony, c.Kind, kind)
 	case len(o.Passphrase) > 0 && len(o.Passphrase) < minPassphrase:
 		return fmt.Errorf("%w: the passphrase has %d bytes, want at least %d", ErrPassphrase, len(o.Passphrase), minPassphrase)
 	}
@@ -67,22 +67,48 @@ func (o *InitOptions) complete() error {
 // Init makes a new vault in dir, as its ceremony says, and returns its root. It never replaces one. The transcript is
 // there first: a vault whose root file is in its place has been made completely.
 func Init(dir string, o InitOptions) (*Root, error) {
-	r, err := initRoot(dir, o)
+	r, err := initRoot(dir, o, initKind{
+		kind: KindSoftware,
+		file: func(f *rootFile) error {
+			first, err := newTerm(o.Rand, 1, f.Made.At)
+			if err != nil {
+				return err
+			}
+			f.Terms = []rootTermFile{first}
+			files := o.Transport
+			if files.IsZero() {
+				if files, err = transport.Generate(o.Rand); err != nil {
+					return err
+				}
+			}
+			f.Transport, err = files.PKCS8()
+			return err
+		},
+		names: func(r *Root) ([]TermNames, string, error) { return r.TermNames(), r.Transport().String(), nil },
+	})
 	if err != nil {
 		return nil, fmt.Errorf("make vault: %w", err)
 	}
 	return r, nil
 }
 
-func initRoot(dir string, o InitOptions) (*Root, error) {
-	if err := o.complete(); err != nil {
+// initKind is what differs between the kinds of a vault that is made: what goes into the root file, and the public names of
+// the keys that are made with it.
+type initKind struct {
+	kind  string
+	file  func(f *rootFile) error
+	names func(r *Root) (terms []TermNames, to string, err error)
+}
+
+func initRoot(dir string, o InitOptions, k initKind) (*Root, error) {
+	if err := o.complete(k.kind); err != nil {
 		return nil, err
 	}
 	path := filepath.Join(dir, RootFile)
 	if _, err := os.Lstat(path); err == nil {
 		return nil, fmt.Errorf("%w: %s", ErrExists, path)
 	}
-	f, err := newRootFile(o)
+	f, err := newRootFile(o, k.file)
 	if err != nil {
 		return nil, err
 	}
@@ -99,9 +125,13 @@ func initRoot(dir string, o InitOptions) (*Root, error) {
 	if err != nil {
 		return nil, err
 	}
+	terms, to, err := k.names(r)
+	if err != nil {
+		return nil, err
+	}
 	err = WriteTranscript(dir, r.Signer(), Transcript{
 		MadeAt: f.Made.At, By: o.By, Tool: o.Tool, CeremonyFile: o.Ceremony.Text(), Vault: r.ID(), Name: f.Made.Name,
-		Tenant: f.Made.Tenant, Kind: KindSoftware, Terms: r.TermNames(), Transport: r.Transport().String(),
+		Tenant: f.Made.Tenant, Kind: k.kind, Terms: terms, Transport: to,
 		Sealed: len(o.Passphrase) > 0, RootHash: hashOf(string(out)),
 	})
 	if err != nil {
@@ -114,7 +144,7 @@ func initRoot(dir string, o InitOptions) (*Root, error) {
 	return r, err
 }
 
-func newRootFile(o InitOptions) (f rootFile, err error) {
+func newRootFile(o InitOptions, fill func(f *rootFile) error) (f rootFile, err error) {
 	if o.Rand == nil {
 		return f, errors.New("no source of randomness")
 	}
@@ -127,11 +157,9 @@ func newRootFile(o InitOptions) (f rootFile, err error) {
 		return f, err
 	}
 	f.Vault = vaultID(c.Tenant, f.Made.Nonce)
-	first, err := newTerm(o.Rand, 1, now)
-	if err != nil {
+	if err := fill(&f); err != nil {
 		return f, err
 	}
-	f.Terms = []rootTermFile{first}
 	seed := make([]byte, ed25519.SeedSize)
 	defer clear(seed)
 	if _, err := io.ReadFull(o.Rand, seed); err != nil {
@@ -143,12 +171,5 @@ func newRootFile(o InitOptions) (f rootFile, err error) {
 		return f, err
 	}
 	f.Age = reader.String()
-	files := o.Transport
-	if files.IsZero() {
-		if files, err = transport.Generate(o.Rand); err != nil {
-			return f, err
-		}
-	}
-	f.Transport, err = files.PKCS8()
-	return f, err
+	return f, nil
 }

@@ -144,6 +144,10 @@ func (f rootFile) termSet() (*termSet, error) {
 		if t.retired() {
 			continue
 		}
+		if f.Token != nil { // they are there
+			s.keys[t.Term] = rootTerm{}
+			continue
+		}
 		keys, err := t.keys()
 		if err != nil {
 			return nil, fmt.Errorf("%w: term %d: %w", ErrRoot, t.Term, err)
@@ -227,18 +231,26 @@ func (r *Root) Attest(term uint32, text []byte) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	sum := t.mac.Sum([]byte(attestText), []byte(r.id), text)
+	sum := t.mac.Sum(attested(r.id, text)...)
 	return sum[:], nil
+}
+
+func attested(vault string, text []byte) [][]byte {
+	return [][]byte{[]byte(attestText), []byte(vault), text}
 }
 
 // StageTerm implements Hold.
 func (r *Root) StageTerm(rand io.Reader, at time.Time) (term uint32, err error) {
+	return r.stage(func(n uint32) (rootTermFile, error) { return newTerm(rand, n, at) })
+}
+
+func (r *Root) stage(fresh func(term uint32) (rootTermFile, error)) (term uint32, err error) {
 	err = r.change("stage", func(f *rootFile) error {
 		last := f.Terms[len(f.Terms)-1]
 		if term = last.Term; last.Staged {
 			return errUnchanged
 		}
-		t, err := newTerm(rand, last.Term+1, at)
+		t, err := fresh(last.Term + 1)
 		t.Staged = true
 		term, f.Terms = t.Term, append(f.Terms, t)
 		return err
@@ -327,7 +339,7 @@ func (r *Root) adopt(f rootFile) error {
 		case staged: // nothing is under it: the one of the node that rotates counts
 		case !known:
 			return fmt.Errorf("%w: %s has lost term %d: an older copy was put in its place", ErrRoot, r.file.path, term)
-		case ok && !(now.wrap.Equal(t.wrap) && now.mac.Equal(t.mac)):
+		case ok && f.Token == nil && !(now.wrap.Equal(t.wrap) && now.mac.Equal(t.mac)):
 			return fmt.Errorf("%w: %s has another term %d", ErrRoot, r.file.path, term)
 		}
 	}
