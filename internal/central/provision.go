@@ -21,20 +21,20 @@ import (
 // provision gives a concentrator the versions in the phase they have in the vault, and waits until it holds them. A
 // version that was handed out before is not sealed again: only its phase goes, unless the concentrator has lost it.
 func (is *IS) provision(ctx context.Context, d dlms.SystemTitle, refs []role.KeyRef) (held []bus.HeldKey, refused []bus.KeyFault, err error) {
-	infos, err := is.vault.Info(ctx, refs)
+	states, err := is.vault.States(ctx, refs)
 	if err != nil {
 		return nil, nil, err
 	}
-	p := &bus.Provision{Keys: make([]bus.ProvisionKey, len(infos))}
+	p := &bus.Provision{Keys: make([]bus.ProvisionKey, len(refs))}
 	done, err := is.store.HandedOut(ctx, d, refs)
 	if err != nil {
 		return nil, nil, err
 	}
 	var fresh []role.KeyRef
-	for i, in := range infos {
-		p.Keys[i] = bus.ProvisionKey{Meter: in.Ref.Meter, Version: in.Ref.Version, Phase: phaseOf(in.State)}
-		if !done[in.Ref] {
-			fresh = append(fresh, in.Ref)
+	for i, ref := range refs {
+		p.Keys[i] = bus.ProvisionKey{Meter: ref.Meter, Version: ref.Version, Phase: phaseOf(states[ref])}
+		if !done[ref] {
+			fresh = append(fresh, ref)
 		}
 	}
 	if err := is.seal(ctx, d, p, fresh); err != nil {

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 
 	"github.com/meterseal/meterseal/dlms"
 	"github.com/meterseal/meterseal/internal/central/vault"
@@ -55,13 +56,44 @@ func (s *Store) KeyVersions(ctx context.Context, keys []vault.Target) ([][]vault
 		`SELECT `+keyColumns+` FROM keys WHERE meter = ? AND role = ? ORDER BY version DESC`)
 }
 
+// LiveKeyVersions implements vault.Store.
+func (s *Store) LiveKeyVersions(ctx context.Context, keys []vault.Target) ([][]vault.KeyRow, error) {
+	return each(ctx, s, keys, func(t vault.Target) []any { return []any{t.Meter[:], t.Role} }, scanKeyRow,
+		`SELECT `+keyColumns+` FROM keys WHERE meter = ? AND role = ? AND ended_at = 0 ORDER BY version DESC`)
+}
+
+// KeyStates implements vault.Store.
+func (s *Store) KeyStates(ctx context.Context, refs []role.KeyRef) (map[role.KeyRef]vault.State, error) {
+	rows, err := each(ctx, s, refs, refArgs, func(r scanner) (st vault.State, err error) { return st, r.Scan(&st) },
+		`SELECT state FROM keys WHERE meter = ? AND role = ? AND version = ?`)
+	if err != nil {
+		return nil, err
+	}
+	out := make(map[role.KeyRef]vault.State, len(refs))
+	for i, ref := range refs {
+		if len(rows[i]) > 0 {
+			out[ref] = rows[i][0]
+		}
+	}
+	return out, nil
+}
+
 // MeterKeyRows implements vault.Store.
 func (s *Store) MeterKeyRows(ctx context.Context, meter dlms.SystemTitle) ([]vault.KeyRow, error) {
 	return list(ctx, s, scanKeyRow, `SELECT `+keyColumns+` FROM keys WHERE meter = ? ORDER BY role, version`, meter[:])
 }
 
-// SetKeyStates implements vault.Store.
+// SetKeyStates implements vault.Store. Those of one state go together, unless a version stands twice.
 func (s *Store) SetKeyStates(ctx context.Context, changes []vault.StateChange) error {
+	seen := make(map[role.KeyRef]bool, len(changes))
+	for _, c := range changes {
+		seen[c.Ref] = true
+	}
+	if len(seen) == len(changes) {
+		changes = slices.SortedStableFunc(slices.Values(changes), func(a, b vault.StateChange) int {
+			return strings.Compare(string(a.State), string(b.State))
+		})
+	}
 	for len(changes) > 0 {
 		state := changes[0].State
 		same := slices.IndexFunc(changes, func(c vault.StateChange) bool { return c.State != state })
@@ -163,6 +195,15 @@ func (s *Store) SendCounters(ctx context.Context, title dlms.SystemTitle, refs [
 // RaiseSendCounters implements vault.Store. The maximum is taken in the statement itself: whatever order two writers
 // come in, a ceiling does not fall (law 4).
 func (s *Store) RaiseSendCounters(ctx context.Context, rows []vault.CounterRow) error {
+	var spent []role.KeyRef
+	for _, r := range rows {
+		if r.Ceiling >= halfSpent {
+			spent = append(spent, r.Ref)
+		}
+	}
+	if err := s.noteSpent(ctx, spent); err != nil {
+		return err
+	}
 	return s.insertEach(ctx, `INSERT INTO send_counters (meter, role, version, title, ceiling, raised)
 		VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT (meter, role, version, title) DO UPDATE SET
 		ceiling = CASE WHEN excluded.ceiling > send_counters.ceiling THEN excluded.ceiling ELSE send_counters.ceiling END,
@@ -201,6 +242,7 @@ func (s *Store) RaiseReceiveFloors(ctx context.Context, floors []vault.FloorRow)
 	}
 	refused = make([]error, len(floors))
 	var rise []vault.FloorRow
+	var spent []role.KeyRef
 	for i, f := range floors {
 		name := floorName{f.Ref, f.Title}
 		if last, known := held[name]; known && f.Last <= last {
@@ -209,6 +251,12 @@ func (s *Store) RaiseReceiveFloors(ctx context.Context, floors []vault.FloorRow)
 		}
 		held[name] = f.Last
 		rise = append(rise, f)
+		if f.Last >= halfSpent {
+			spent = append(spent, f.Ref)
+		}
+	}
+	if err := s.noteSpent(ctx, spent); err != nil {
+		return nil, err
 	}
 	return refused, s.insertEach(ctx, `INSERT INTO receive_floors (meter, role, version, title, last)
 		VALUES (?, ?, ?, ?, ?) ON CONFLICT (meter, role, version, title) DO UPDATE SET last = excluded.last`,

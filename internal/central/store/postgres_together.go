@@ -25,12 +25,16 @@ type together struct {
 var (
 	insertForm = regexp.MustCompile(`^(INSERT INTO \w+ \(([\w, ]+)\)) VALUES (\(\?(?:, \?)*\))( ON CONFLICT .*)?$`)
 	updateForm = regexp.MustCompile(`^(UPDATE \w+ SET [^?]*(?:\?[^?]*)*) WHERE (\w+ = (?:\?|'\w+'|\d+)(?: AND \w+ = (?:\?|'\w+'|\d+))*)$`)
+	selectForm = regexp.MustCompile(`^(INSERT INTO \w+ \([\w, ]+\) SELECT [^()]*) FROM (\w+) WHERE ([^()]*?)( ON CONFLICT DO NOTHING)?$`)
 	conflict   = regexp.MustCompile(`ON CONFLICT \(([\w, ]+)\) DO UPDATE`)
 )
 
 // togetherOf finds how a statement is written for many rows.
 func togetherOf(query string) (together, bool) {
 	query = strings.Join(strings.Fields(query), " ")
+	if m := selectForm.FindStringSubmatch(query); m != nil {
+		return selectTogether(m[1], m[2], m[3], m[4])
+	}
 	if strings.Contains(query, " RETURNING ") || numberedArg.MatchString(query) {
 		return together{}, false
 	}
@@ -53,7 +57,22 @@ func togetherOf(query string) (together, bool) {
 	return together{}, false
 }
 
-var numberedArg = regexp.MustCompile(`\?\d`)
+var numberedArg = regexp.MustCompile(`\?(\d)`)
+
+// selectTogether is for rows that are made out of those of another table; every argument has its number.
+func selectTogether(head, table, where, tail string) (together, bool) {
+	t := together{}
+	name := func(s string) string {
+		return numberedArg.ReplaceAllStringFunc(s, func(arg string) string {
+			n := int(arg[1] - '0')
+			t.args = max(t.args, n)
+			return `asked.a` + strconv.Itoa(n)
+		})
+	}
+	t.before = name(head) + ` FROM `
+	t.after = ` CROSS JOIN LATERAL (SELECT * FROM ` + table + ` WHERE ` + name(where) + ` OFFSET 0) AS ` + table + tail
+	return t, t.args > 0 && !strings.Contains(t.before+t.after, "?")
+}
 
 func insertTogether(head string, columns []string, args int, tail string) (together, bool) {
 	t := together{before: head + ` SELECT * FROM `, after: tail, args: args}

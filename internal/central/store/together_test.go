@@ -12,6 +12,8 @@ func TestStatementsOfOneTableAreRunForManyRowsTogether(t *testing.T) {
 			ON CONFLICT (c) DO UPDATE SET b = excluded.b`: `SELECT * FROM unnest($1::int8[], $2::int8[]) AS asked (a1, a2) ON CONFLICT (c) DO UPDATE SET b = excluded.b`,
 		`UPDATE keys SET state = ?, active_at = ?, ended_at = 0 WHERE meter = ? AND role = 4`: `UPDATE keys SET state = asked.a1, active_at = asked.a2, ended_at = 0 FROM unnest($1::int8[], $2::int8[], $3::int8[]) AS asked (a1, a2, a3) WHERE meter = asked.a3 AND role = 4`,
 		`SELECT a, b FROM keys WHERE meter = ? ORDER BY b`:                                    `SELECT asked.i, found.* FROM unnest($1::int8[], $2::int8[]) AS asked (i, a1) CROSS JOIN LATERAL (SELECT a, b FROM keys WHERE meter = asked.a1 ORDER BY b OFFSET 0) AS found`,
+		`INSERT INTO a (b, c) SELECT d, ?2 FROM e
+			WHERE d = ?1 AND f IS NOT NULL ON CONFLICT DO NOTHING`: `INSERT INTO a (b, c) SELECT d, asked.a2 FROM unnest($1::int8[], $2::int8[]) AS asked (a1, a2) CROSS JOIN LATERAL (SELECT * FROM e WHERE d = asked.a1 AND f IS NOT NULL OFFSET 0) AS e ON CONFLICT DO NOTHING`,
 	} {
 		got, ok := togetherOf(query)
 		if !ok {
@@ -30,7 +32,7 @@ func TestStatementsOfOneTableAreRunForManyRowsTogether(t *testing.T) {
 		}
 	}
 	for _, query := range []string{
-		`INSERT INTO a (b) VALUES (?) RETURNING id`, `INSERT INTO a (b, c) VALUES (?, 5)`, `INSERT INTO a (b) SELECT ?2 FROM c WHERE d = ?1`,
+		`INSERT INTO a (b) VALUES (?) RETURNING id`, `INSERT INTO a (b, c) VALUES (?, 5)`, `INSERT INTO a (b) SELECT ?2 FROM c WHERE d = ?`,
 		`INSERT INTO a (b) VALUES (?) ON CONFLICT (b) DO UPDATE SET b = ?`, `UPDATE a SET b = 1 WHERE c = 2`, `UPDATE a SET b = ? WHERE c < ?`,
 		`DELETE FROM a WHERE b = ?`, `INSERT INTO a (b) VALUES (?) ON CONFLICT (c) DO UPDATE SET b = 1`,
 	} {

@@ -123,7 +123,7 @@ func (v *Software) masters(ctx context.Context, items []item, masters []KeyRow) 
 	for i, it := range items {
 		targets[i] = Target{it.ref.Meter, role.CCC}
 	}
-	versions, err := v.store.KeyVersions(ctx, targets)
+	versions, err := v.store.LiveKeyVersions(ctx, targets)
 	if err != nil {
 		return err
 	}

@@ -275,7 +275,7 @@ func (v *Software) Candidates(ctx context.Context, keys []Target) ([][]KeyInfo, 
 
 // Active implements Vault.
 func (v *Software) Active(ctx context.Context, keys []Target) ([]KeyInfo, error) {
-	versions, err := v.store.KeyVersions(ctx, keys)
+	versions, err := v.store.LiveKeyVersions(ctx, keys)
 	if err != nil {
 		return nil, fmt.Errorf("vault: active: %w", err)
 	}
@@ -314,6 +314,20 @@ func (v *Software) Info(ctx context.Context, keys []role.KeyRef) ([]KeyInfo, err
 		out[i] = row.info()
 	}
 	return out, nil
+}
+
+// States tells how versions stand; all of them must be there.
+func (v *Software) States(ctx context.Context, keys []role.KeyRef) (map[role.KeyRef]State, error) {
+	states, err := v.store.KeyStates(ctx, keys)
+	if err != nil {
+		return nil, fmt.Errorf("vault: states: %w", err)
+	}
+	for _, ref := range keys {
+		if _, ok := states[ref]; !ok {
+			return nil, fmt.Errorf("%w: %s", ErrUnknownKey, ref)
+		}
+	}
+	return states, nil
 }
 
 // History implements Vault.

@@ -94,7 +94,7 @@ func (v *Software) mark(ctx context.Context, by audit.Actor, keys []role.KeyRef,
 		seen[targets[i]] = true
 	}
 	err := v.join(ctx, func(ctx context.Context, c *change) error {
-		versions, err := v.store.KeyVersions(ctx, targets)
+		versions, err := v.versions(ctx, keys, targets)
 		if err != nil {
 			return err
 		}
@@ -114,6 +114,20 @@ func (v *Software) mark(ctx context.Context, by audit.Actor, keys []role.KeyRef,
 		return fmt.Errorf("vault: mark: %w", err)
 	}
 	return nil
+}
+
+// versions reads the live versions of each key, and all of them where one that is meant is no longer live.
+func (v *Software) versions(ctx context.Context, keys []role.KeyRef, targets []Target) ([][]KeyRow, error) {
+	versions, err := v.store.LiveKeyVersions(ctx, targets)
+	if err != nil {
+		return nil, err
+	}
+	for i, ref := range keys {
+		if _, live := versionOf(versions[i], ref.Version); !live {
+			return v.store.KeyVersions(ctx, targets)
+		}
+	}
+	return versions, nil
 }
 
 func versionOf(rows []KeyRow, version uint32) (KeyRow, bool) {

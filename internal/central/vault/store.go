@@ -160,6 +160,10 @@ type Store interface {
 	KeyRows(ctx context.Context, refs []role.KeyRef) (map[role.KeyRef]KeyRow, error)
 	// KeyVersions returns every version of each key, newest first.
 	KeyVersions(ctx context.Context, keys []Target) ([][]KeyRow, error)
+	// LiveKeyVersions returns those that are neither superseded nor abandoned, newest first: few, however long the history.
+	LiveKeyVersions(ctx context.Context, keys []Target) ([][]KeyRow, error)
+	// KeyStates returns how versions stand; one that is not there is not in the answer.
+	KeyStates(ctx context.Context, refs []role.KeyRef) (map[role.KeyRef]State, error)
 	// MeterKeyRows returns every version of every key of a meter, by role and version.
 	MeterKeyRows(ctx context.Context, meter dlms.SystemTitle) ([]KeyRow, error)
 	// SetKeyStates also sets the time that goes with the state.
