@@ -56,6 +56,7 @@ func TestABenchMeterIsReadWrittenAndWorkedWithKeys(t *testing.T) {
 	r.ok("dlms get" + tcp + "--client 1 --server 1 --auth gmac --keys keys.json 8/0.0.1.0.0.255/2").stdout("^2020-03-01 Sun 02:0")
 	r.ok("dlms get" + tcp + "--keys keys.json --client-title " + ours + " --dedicated 3/1.0.1.8.0.255/2 8/0.0.1.0.0.255/2").
 		stdout("^3/1.0.1.8.0.255/2 = [0-9]+ Wh$").stdout("^8/0.0.1.0.0.255/2 = 2020")
+	r.ok("dlms get" + tcp + "--keys keys.json --dedicated --shared-counter 8/0.0.1.0.0.255/2").stdout("^2020")
 	r.ok("dlms get" + hdlc + "--keys keys.json 15/0.0.40.0.0.255/2").stdout(`^64 +0\.0\.43\.0\.0\.255`).stdout(`^7 +1\.0\.99\.1\.0\.255`)
 	r.ok("dlms set" + tcp + "--keys keys.json 8/0.0.1.0.0.255/2 datetime:2020-03-01T03:00:00+01:00").stdout("success")
 	r.ok("dlms get" + tcp + "--keys keys.json 8/0.0.1.0.0.255/2").stdout("^2020-03-01 Sun 03:00:")

@@ -43,6 +43,7 @@ type meterFlags struct {
 	title           string
 	counter         uint32
 	dedicated       bool
+	sharedCounter   bool
 	ephemeral, json bool
 	timeout         time.Duration
 }
@@ -58,6 +59,7 @@ func (f *meterFlags) add(c *cobra.Command) {
 	s.StringVar(&f.title, "client-title", "", "our system title, 16 hexadecimal digits (default: one of our own, kept with the counters)")
 	s.Uint32Var(&f.counter, "counter", 0, "the lowest invocation counter to send; it only ever raises ours")
 	s.BoolVar(&f.dedicated, "dedicated", false, "draw a session key for this association; the long-term key then only opens and closes it")
+	s.BoolVar(&f.sharedCounter, "shared-counter", false, "go on counting under the session key where the long-term key stands: for meters that have one counter for both")
 	s.BoolVar(&f.ephemeral, "ephemeral-keys", false, "keep no counters: only for keys that are thrown away afterwards")
 	s.BoolVar(&f.json, "json", false, "print JSON")
 	s.DurationVar(&f.timeout, "timeout", 30*time.Second, "how long to wait for one answer")
@@ -102,6 +104,8 @@ func (f *meterFlags) completeAuth(c *cobra.Command) error {
 		return usage(c, "--auth: want none, lls, gmac or sha256, got %q", f.auth)
 	case f.auth != authGMAC && f.dedicated:
 		return usage(c, "--dedicated: want --auth gmac; a session key needs a key to travel under")
+	case f.sharedCounter && !f.dedicated:
+		return usage(c, "--shared-counter: want --dedicated; without a session key there is one counter anyway")
 	}
 	return nil
 }
@@ -259,7 +263,7 @@ func (f *meterFlags) secure(c *cobra.Command, cfg *client.Config, log *slog.Logg
 	long := counters.ClientLongTerm(cipher, name)
 	cfg.Title, cfg.PeerTitle = own, held.SystemTitle
 	cfg.Mechanism, cfg.Policy = apdu.MechanismHLSGMAC, security.PolicyAuthenticatedEncrypted
-	cfg.Dedicated = f.dedicated
+	cfg.Dedicated, cfg.SharedCounter = f.dedicated, f.sharedCounter
 	send := counters.Send(name)
 	long.Send = send
 	cfg.Global = long

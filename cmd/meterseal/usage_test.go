@@ -70,6 +70,7 @@ func TestCommandLinesThatCannotBeUnderstoodExitWith2(t *testing.T) {
 		"dlms browse": "missing: --connect",
 		"dlms browse --connect 127.0.0.1:1 clock":                                      "beginning of an OBIS code",
 		get + "--dedicated 8/0.0.1.0.0.255/2":                                          "--dedicated",
+		get + "--shared-counter 8/0.0.1.0.0.255/2":                                     "--shared-counter: want --dedicated",
 		get + "--timeout 0s 8/0.0.1.0.0.255/2":                                         "--timeout",
 		get + "--log-level loud 8/0.0.1.0.0.255/2":                                     "want debug, info, warn or error",
 		"dlms set --connect 127.0.0.1:1 8/0.0.1.0.0.255/2 uint16:65536":                "out of range",

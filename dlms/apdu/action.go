@@ -187,7 +187,7 @@ func readActionResponse(r *wire.Reader) ActionResponse {
 	p := ActionResponse{Kind: ActionResponseKind(kind), ID: id}
 	switch p.Kind {
 	case ActionResponseNormal:
-		p.Outcome = readOutcome(r)
+		p.Outcome = readLastOutcome(r)
 	case ActionResponseBlock:
 		p.Block = readBlockSA(r)
 	case ActionResponseWithList:
@@ -225,6 +225,16 @@ func AppendOutcomes(dst []byte, list []ActionOutcome) ([]byte, error) {
 
 func readOutcomes(r *wire.Reader) []ActionOutcome {
 	return readList(r, "response list", sizeAction, readOutcome)
+}
+
+// readLastOutcome reads an outcome with which the APDU ends. Some meters leave out that there are no return parameters
+// when they refuse; with nothing behind the result it can mean nothing else.
+func readLastOutcome(r *wire.Reader) ActionOutcome {
+	if result, ok := r.Peek(); !ok || r.Len() != 1 || dlms.ActionResult(result) == dlms.ActionSuccess {
+		return readOutcome(r)
+	}
+	r.MarkLax()
+	return ActionOutcome{Result: dlms.ActionResult(r.In("result").Uint8())}
 }
 
 // readOutcome reads the outcome of one method. Some meters say "data access result success" for no return

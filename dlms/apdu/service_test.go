@@ -339,3 +339,19 @@ func TestListsInBlocksArePutTogether(t *testing.T) {
 		t.Errorf("got %v", err)
 	}
 }
+
+func TestARefusedActionMayEndWithItsResult(t *testing.T) {
+	p, err := ParseActionResponse([]byte{0xC7, 0x01, 0xC1, 0x04})
+	if err != nil || p.Outcome.Result != dlms.ActionObjectUndefined || p.Outcome.HasReturn {
+		t.Errorf("got %+v, %v", p, err)
+	}
+	for what, b := range map[string][]byte{
+		"success without the octet behind it": {0xC7, 0x01, 0xC1, 0x00},
+		"in a list":                           {0xC7, 0x03, 0xC1, 0x01, 0x04},
+		"no result":                           {0xC7, 0x01, 0xC1},
+	} {
+		if p, err := ParseActionResponse(b); err == nil {
+			t.Errorf("%s: got %+v", what, p)
+		}
+	}
+}
