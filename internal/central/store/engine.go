@@ -19,6 +19,8 @@ type engine interface {
 	view(ctx context.Context) (work, error)
 	// read is for single statements that only read.
 	read() session
+	// isTaken reports whether err is the refusal of a row by a unique index.
+	isTaken(err error, index string) bool
 	close() error
 }
 

@@ -19,7 +19,7 @@ import (
 
 const (
 	oldMeters  = 1_000_000 // in the store beforehand
-	oneFile    = 20_000    // meters in a shipment
+	oneFile    = 24_000    // meters in a shipment
 	firstFresh = 10_000_001
 )
 
@@ -104,13 +104,13 @@ func (i *importing) shipped() []byte {
 // floor inserts rows of the same kinds and sizes, in one statement for many rows and a commit for as many as the import
 // makes: no file, no keys, no look at what is there, no journal and no audit log.
 func (i *importing) floor() {
-	const batch = 2000
+	const batch = 8000
 	meters, err := shipment.Generate(rand.Reader, "MSL", 1, shipment.ProfileHardened, 1)
 	i.must(err)
 	at := time.Now()
-	for done := 0; done < oneFile; done += batch {
+	for left := oneFile; left > 0; left -= batch {
 		i.must(i.store.Durable(i.b.Context(), func(ctx context.Context) error {
-			rows := make([]vault.MeterRow, batch)
+			rows := make([]vault.MeterRow, min(batch, left))
 			var keys []vault.KeyRow
 			for n := range rows {
 				t, err := shipment.Title("MSL", i.next)

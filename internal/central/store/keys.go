@@ -26,12 +26,16 @@ func scanKeyRow(r scanner) (k vault.KeyRow, err error) {
 
 // AddKeys implements vault.Store.
 func (s *Store) AddKeys(ctx context.Context, rows []vault.KeyRow) error {
-	return s.insertEach(ctx, `INSERT INTO keys (`+keyColumns+`) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
+	err := s.insertEach(ctx, `INSERT INTO keys (`+keyColumns+`) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
 		len(rows), func(i int) []any {
 			k := rows[i]
 			return append(refArgs(k.Ref), k.Suite, k.Term, k.Sealed, k.MAC, k.CheckValue[:], k.Fingerprint[:], string(k.State),
 				micros(k.CreatedAt), micros(k.SentAt), micros(k.ActiveAt), micros(k.EndedAt))
 		})
+	if err != nil && s.engine.isTaken(err, "keys_fingerprint") {
+		return fmt.Errorf("%w: %w", vault.ErrKeyTaken, err)
+	}
+	return err
 }
 
 // KeyRows implements vault.Store.

@@ -123,6 +123,12 @@ func (e *postgresEngine) prepare(ctx context.Context) error {
 	return errors.Join(migrate(ctx, db, goose.DialectPostgres), db.Close())
 }
 
+// isTaken implements engine.
+func (e *postgresEngine) isTaken(err error, index string) bool {
+	var refused *pgconn.PgError
+	return errors.As(err, &refused) && refused.Code == "23505" && refused.ConstraintName == index
+}
+
 func (e *postgresEngine) close() error {
 	e.pool.Close()
 	return nil

@@ -8,10 +8,11 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
+	"strings"
 	"sync"
 
 	"github.com/pressly/goose/v3"
-	_ "modernc.org/sqlite" // the database/sql driver "sqlite"
+	"modernc.org/sqlite" // and with it the database/sql driver "sqlite"
 )
 
 // FileName is the name of the SQLite database in its data directory.
@@ -73,6 +74,11 @@ func createPrivate(path string) error {
 	return f.Close()
 }
 
+// writerPragmas are for the one connection that writes. An import touches pages all over the index of fingerprints: they
+// stay in memory (128 MB at most), and go to the database file once in many commits (a log of 256 MB; a commit is durable in
+// the log). What a statement would need to be undone alone is kept in memory, not in a temporary file.
+var writerPragmas = []string{"cache_size(-131072)", "wal_autocheckpoint(65536)", "temp_store(2)"}
+
 // dsn builds the connection string. synchronous=FULL makes a commit durable before it returns, which laws 4 and 8
 // rest on.
 func dsn(path string, volatile, readOnly bool) string {
@@ -84,6 +90,8 @@ func dsn(path string, volatile, readOnly bool) string {
 	}
 	if readOnly {
 		q.Add("_pragma", "query_only(1)")
+	} else {
+		q["_pragma"] = append(q["_pragma"], writerPragmas...)
 	}
 	return (&url.URL{Scheme: "file", Path: path, RawQuery: q.Encode()}).String()
 }
@@ -123,6 +131,16 @@ func (e *sqliteEngine) view(ctx context.Context) (work, error) {
 }
 
 func (e *sqliteEngine) read() session { return e.reader }
+
+// isTaken implements engine. SQLite names the columns of the index and not the index.
+func (e *sqliteEngine) isTaken(err error, index string) bool {
+	var refused *sqlite.Error
+	table, column, _ := strings.Cut(index, "_")
+	return errors.As(err, &refused) && refused.Code() == sqliteUnique && strings.Contains(refused.Error(), table+"."+column)
+}
+
+// sqliteUnique is SQLITE_CONSTRAINT_UNIQUE.
+const sqliteUnique = 2067
 
 func (e *sqliteEngine) close() error {
 	var errs []error

@@ -57,6 +57,19 @@ func (s *Store) FingerprintsInUse(ctx context.Context, fps []vault.Fingerprint) 
 	return out, nil
 }
 
+// DeviceFingerprintsInUse implements vault.Store.
+func (s *Store) DeviceFingerprintsInUse(ctx context.Context, fps []vault.Fingerprint) (map[vault.Fingerprint]bool, error) {
+	rows, err := each(ctx, s, fps, func(f vault.Fingerprint) []any { return []any{f[:]} }, scanInt,
+		`SELECT 1 FROM device_keys WHERE fingerprint = ?`)
+	out := map[vault.Fingerprint]bool{}
+	for i, f := range fps {
+		if err == nil && len(rows[i]) > 0 {
+			out[f] = true
+		}
+	}
+	return out, err
+}
+
 // AddMeters implements vault.Store.
 func (s *Store) AddMeters(ctx context.Context, meters []vault.MeterRow) error {
 	err := s.insertEach(ctx, insertTitle, len(meters),

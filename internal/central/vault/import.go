@@ -12,8 +12,8 @@ import (
 	"github.com/meterseal/meterseal/internal/shipment"
 )
 
-// importBatch is how many rows go in with one commit.
-const importBatch = 2000
+// batchRows is how many rows go in with one commit: a line of the key journal holds them.
+const batchRows = 8000
 
 // ImportShipment implements Vault. The whole file is on the disk, and its signature verified, before its first key is opened.
 func (v *Software) ImportShipment(ctx context.Context, by audit.Actor, file io.Reader) (*shipment.Report, error) {
@@ -88,8 +88,8 @@ type adopted struct {
 
 // next reads the next batch; none at the end.
 func (in *incoming) next() ([]adopted, error) {
-	rows := make([]adopted, 0, importBatch)
-	for len(rows) < importBatch {
+	rows := make([]adopted, 0, batchRows)
+	for len(rows) < batchRows {
 		row, err := in.rows.Next()
 		if errors.Is(err, io.EOF) {
 			break
@@ -179,12 +179,25 @@ func (in *incoming) feed(ctx context.Context, out chan<- []adopted) error {
 	}
 }
 
-// importRows takes one batch in one commit. The report is brought up to date after the commit only.
+// importRows takes one batch in one commit. Keys that others have are rare: first the batch is written without a look for
+// them, and the index of the store refuses it whole if there is one; then they are looked for, to say which rows have them.
 func (v *Software) importRows(ctx context.Context, by audit.Actor, h shipment.Header, rows []adopted, report *shipment.Report) error {
+	err := v.importBatch(ctx, by, h, rows, report, v.store.DeviceFingerprintsInUse)
+	if errors.Is(err, ErrKeyTaken) {
+		err = v.importBatch(ctx, by, h, rows, report, v.store.FingerprintsInUse)
+	}
+	return err
+}
+
+// inUse returns those fingerprints that are in use.
+type inUse func(ctx context.Context, fps []Fingerprint) (map[Fingerprint]bool, error)
+
+// importBatch brings the report up to date after the commit only.
+func (v *Software) importBatch(ctx context.Context, by audit.Actor, h shipment.Header, rows []adopted, report *shipment.Report, inUse inUse) error {
 	var next shipment.Report
 	err := v.step(ctx, func(ctx context.Context, c *change) error {
 		next = *report
-		known, err := v.known(ctx, rows)
+		known, err := v.known(ctx, rows, inUse)
 		if err != nil {
 			return err
 		}
@@ -207,7 +220,7 @@ type known struct {
 	inUse  map[Fingerprint]bool
 }
 
-func (v *Software) known(ctx context.Context, rows []adopted) (out known, err error) {
+func (v *Software) known(ctx context.Context, rows []adopted, inUse inUse) (out known, err error) {
 	var titles, old []dlms.SystemTitle
 	for _, row := range rows {
 		if row.Refused == nil {
@@ -239,7 +252,7 @@ func (v *Software) known(ctx context.Context, rows []adopted) (out known, err er
 	if out.first, err = v.store.KeyRows(ctx, refs); err != nil {
 		return out, err
 	}
-	out.inUse, err = v.store.FingerprintsInUse(ctx, fps)
+	out.inUse, err = inUse(ctx, fps)
 	return out, err
 }
 

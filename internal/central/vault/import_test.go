@@ -83,7 +83,7 @@ func TestImportReportsEveryBadRowAndTakesTheGoodOnes(t *testing.T) {
 
 func TestImportTakesMoreThanOneBatch(t *testing.T) {
 	w := newWorld(t)
-	meters := made(t, 2300, shipment.ProfileLinky, 1)
+	meters := made(t, 8100, shipment.ProfileLinky, 1)
 	file := w.file("b1", meters)
 	r, err := w.vault.ImportShipment(t.Context(), by, bytes.NewReader(file))
 	if err != nil || r.Imported != len(meters) || !r.Clean() {

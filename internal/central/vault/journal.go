@@ -30,7 +30,7 @@ var (
 const journalSchema = "meterseal key journal 1"
 
 // maxJournalLine bounds a line, in bytes: a batch of an import.
-const maxJournalLine = 16 << 20
+const maxJournalLine = 32 << 20
 
 type journalHead struct {
 	Schema string `json:"schema"`
@@ -134,7 +134,7 @@ func (j *journal) Append(records []record) (Position, error) {
 	if j.bad != nil {
 		return Position{}, fmt.Errorf("key journal: stopped by an earlier failure: %w", j.bad)
 	}
-	body, err := json.Marshal(records)
+	body, err := appendRecords(nil, records)
 	if err != nil {
 		return Position{}, fmt.Errorf("key journal: %w", err)
 	}

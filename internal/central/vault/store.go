@@ -151,11 +151,14 @@ type Store interface {
 	// DeviceRow returns ok false where there is none.
 	DeviceRow(ctx context.Context, title dlms.SystemTitle) (d DeviceRow, ok bool, err error)
 
+	// DeviceFingerprintsInUse returns those that some key of a device has.
+	DeviceFingerprintsInUse(ctx context.Context, fps []Fingerprint) (map[Fingerprint]bool, error)
 	// PutMakers writes keys of makers. One that is there stays; what was revoked is never active again.
 	PutMakers(ctx context.Context, makers []MakerRow) error
 	// MakerRows lists them, by maker and age.
 	MakerRows(ctx context.Context) ([]MakerRow, error)
 
+	// AddKeys fails with ErrKeyTaken where another key of a meter has the fingerprint of one of them.
 	AddKeys(ctx context.Context, rows []KeyRow) error
 	KeyRows(ctx context.Context, refs []role.KeyRef) (map[role.KeyRef]KeyRow, error)
 	// KeyVersions returns every version of each key, newest first.

@@ -90,6 +90,8 @@ var (
 	ErrNotEntitled = errors.New("vault: the device is not entitled to this key")
 	// ErrRow is returned for a row that was damaged, altered or moved. The key is refused.
 	ErrRow = errors.New("vault: key row does not verify: damaged, altered or another key's")
+	// ErrKeyTaken is returned for a key whose fingerprint another one has.
+	ErrKeyTaken = errors.New("vault: a key with this fingerprint is in use")
 	// ErrTitle is returned for a system title that is unknown or of the wrong kind.
 	ErrTitle = errors.New("vault: system title refused")
 	// ErrTitleInUse is returned for a device whose system title something else bears.
