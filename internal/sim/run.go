@@ -139,12 +139,18 @@ func (w *World) settle(ctx context.Context) {
 		u.reboot()
 	}
 	w.astray = -1
+	nights := 0 // in a row in which there was nothing to do: what follows from the last change is asked for a turn later
 	for range calmTurns {
 		w.turn(ctx)
 		if w.nodes[0].is == nil {
 			return // which is on the record as broken
 		}
 		if s, err := w.nodes[0].is.Status(ctx); err == nil && s.OpenChanges == 0 && w.quiet(ctx) {
+			nights++
+		} else {
+			nights = 0
+		}
+		if nights == 2 {
 			return
 		}
 		w.sleep(ctx, time.Minute, 2*time.Hour)
@@ -275,6 +281,7 @@ func (w *World) exposed(ctx context.Context) {
 			for _, h := range k.Holders {
 				if s := w.stationNamed(h); s != nil && s.evicted && k.State == "active" {
 					w.broken("evicted concentrator %s holds %s, which is in force", h, k.KeyRef)
+					w.history(ctx, u.title)
 				}
 			}
 		}
