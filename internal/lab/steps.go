@@ -110,7 +110,22 @@ func (w *world) enrolled(ctx context.Context, t dlms.SystemTitle) (bool, error) 
 	return false, nil
 }
 
+// settled waits for the key changes of a lab that was stopped in the middle of them: they go on by themselves, and each
+// takes associations away for a moment.
+func (w *world) settled(ctx context.Context) error {
+	return w.awaitFor(3*time.Minute, "the end of the key changes that were under way", func() error {
+		s, err := w.api.Status(ctx)
+		if err == nil && s.OpenChanges > 0 {
+			err = fmt.Errorf("%d are open", s.OpenChanges)
+		}
+		return err
+	})
+}
+
 func (w *world) associate(ctx context.Context) (string, error) {
+	if err := w.settled(ctx); err != nil {
+		return "", err
+	}
 	for _, d := range w.concentrators {
 		s, err := w.api.Associate(ctx, d)
 		if err != nil {

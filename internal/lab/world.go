@@ -189,8 +189,10 @@ func (w *world) startIS() error {
 }
 
 // await tries until f succeeds, for as long as a start may take.
-func (w *world) await(what string, f func() error) error {
-	deadline := time.Now().Add(20 * time.Second)
+func (w *world) await(what string, f func() error) error { return w.awaitFor(20*time.Second, what, f) }
+
+func (w *world) awaitFor(most time.Duration, what string, f func() error) error {
+	deadline := time.Now().Add(most)
 	for {
 		err := f()
 		if err == nil {
