@@ -9,8 +9,8 @@ import (
 	"github.com/meterseal/meterseal/internal/role"
 )
 
-// CampaignState is how a campaign stands. Whatever it is, changes that were asked for are brought to their end: a meter is
-// never left half changed.
+// CampaignState is how a campaign stands. Whatever it is, changes that were begun are brought to their end: a meter is never
+// left half changed. What was asked for and not begun is withdrawn when a campaign stops, for whatever reason.
 type CampaignState string
 
 // States of a campaign. Stopped is paused by itself, because its failure budget was spent.
@@ -161,6 +161,8 @@ type CampaignStore interface {
 	// AskKeys asks for a change of each key, or joins the one under way, and counts them; what is not there any more is
 	// dropped.
 	AskKeys(ctx context.Context, c *Campaign, keys []CampaignKey, now time.Time) error
+	// WithdrawKeys takes back what was asked for and not begun, within an Update: those keys wait for their turn again.
+	WithdrawKeys(ctx context.Context, c *Campaign) error
 	// DoneSince counts the keys that were proven since.
 	DoneSince(ctx context.Context, id int64, since time.Time) (int, error)
 	// Hardest lists the changes under way that were tried most, at most limit.

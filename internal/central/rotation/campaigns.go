@@ -133,6 +133,11 @@ func (r *Campaigns) Steer(ctx context.Context, id int64, how Steering, budget *i
 		if err := c.check(); err != nil {
 			return err
 		}
+		if how != Resume {
+			if err := r.cfg.Store.WithdrawKeys(ctx, &c); err != nil {
+				return err
+			}
+		}
 		return r.cfg.Store.SaveCampaign(ctx, c)
 	})
 }
@@ -260,7 +265,7 @@ func (r *Campaigns) advance(ctx context.Context, c *Campaign) error {
 	if c.Budget >= 0 && stuck > c.Budget {
 		c.State, c.Why = CampaignStopped, fmt.Sprintf("%d keys are stuck, the budget is %d", stuck, c.Budget)
 		r.cfg.Log.Error("a campaign has stopped", "campaign", c.ID, "stuck", stuck, "budget", c.Budget)
-		return nil
+		return r.cfg.Store.WithdrawKeys(ctx, c)
 	}
 	if !c.Selected { // the order is known when all of them are
 		return nil

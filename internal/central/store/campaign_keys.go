@@ -2,6 +2,7 @@ package store
 
 import (
 	"context"
+	"fmt"
 	"slices"
 	"strconv"
 	"strings"
@@ -129,4 +130,23 @@ func (c Campaigns) AskKeys(ctx context.Context, k *rotation.Campaign, keys []rot
 	k.Asked += int(asked)
 	k.Dropped += int(dropped)
 	return err
+}
+
+// WithdrawKeys implements rotation.CampaignStore. A change that has made no version yet has touched nothing: its row goes,
+// unless somebody else has joined it. Whoever is just taking it up finds that its row is gone, and begins nothing.
+func (c Campaigns) WithdrawKeys(ctx context.Context, k *rotation.Campaign) error {
+	_, err := c.exec(ctx, `DELETE FROM changes WHERE id IN (SELECT change_id FROM campaign_keys WHERE campaign = ?1 AND state = 'asked')
+		AND step = 'wanted' AND to_version = 0 AND tried = 0 AND reason = ?2
+		AND NOT EXISTS (SELECT 1 FROM campaign_keys o WHERE o.change_id = changes.id AND o.campaign <> ?1 AND o.state = 'asked')`,
+		k.ID, k.ChangeReason())
+	if err != nil {
+		return fmt.Errorf("withdraw key changes: %w", err)
+	}
+	n, err := c.exec(ctx, `UPDATE campaign_keys SET state = 'waiting', change_id = 0 WHERE campaign = ? AND state = 'asked'
+		AND NOT EXISTS (SELECT 1 FROM changes c WHERE c.id = campaign_keys.change_id)`, k.ID)
+	if err != nil {
+		return fmt.Errorf("withdraw key changes: %w", err)
+	}
+	k.Asked -= int(n)
+	return nil
 }

@@ -182,6 +182,21 @@ func (c *campaigner) finish(k rotation.Campaign, n int) (meters []dlms.SystemTit
 	return meters
 }
 
+// begin sends the first open change of a campaign that is merely wanted, as the reconciler would, and returns it and another one.
+func (c *campaigner) begin(k rotation.Campaign) (begun, other rotation.Change) {
+	c.t.Helper()
+	all, err := c.Changes().ByReason(c.t.Context(), k.ChangeReason())
+	c.must(err)
+	all = slices.DeleteFunc(all, func(ch rotation.Change) bool { return ch.Step != rotation.StepWanted })
+	if len(all) < 2 {
+		c.t.Fatalf("want two changes that were not begun, got %+v", all)
+	}
+	begun = all[0]
+	begun.Step, begun.To = rotation.StepSent, 2
+	c.must(c.Changes().Save(c.t.Context(), []rotation.Change{begun}))
+	return begun, all[1]
+}
+
 func campaignLimits(t *testing.T, w *world) {
 	c, meters, dcs := w.campaigns(5)
 	k := c.start(rotation.Campaign{PerConcentrator: 2, Budget: 0})
@@ -280,20 +295,34 @@ func campaignBudget(t *testing.T, w *world) {
 		t.Fatalf("want it stopped and the reason told, got %+v", p)
 	}
 	c.finish(k, 9)
-	if p = c.beat(k.ID); p.Done != 4 || p.Asked != 0 || p.State != rotation.CampaignStopped {
-		t.Errorf("what was under way is brought to its end and nothing more asked for: got %+v", p)
+	if p = c.beat(k.ID); p.Done != 2 || p.Asked != 0 || p.Waiting != 4 || p.State != rotation.CampaignStopped {
+		t.Errorf("what was begun is brought to its end, the rest withdrawn and nothing more asked for: got %+v", p)
 	}
 	five := 5
 	w.must(c.Steer(t.Context(), k.ID, rotation.Resume, &five))
-	if p = c.beat(k.ID); p.State != rotation.CampaignRunning || p.Asked != 2 || p.Budget != 5 {
+	if p = c.beat(k.ID); p.State != rotation.CampaignRunning || p.Asked != 3 || p.Budget != 5 {
 		t.Errorf("resumed: got %+v", p)
 	}
+	_, stale := c.begin(k) // the other one was just read by a pass: it may not begin what is withdrawn
 	w.must(c.Steer(t.Context(), k.ID, rotation.Pause, nil))
-	c.finish(k, 1)
-	if p = c.beat(k.ID); p.State != rotation.CampaignPaused || p.Done != 5 || p.Asked != 1 {
-		t.Errorf("paused: got %+v", p)
+	if p = c.beat(k.ID); p.State != rotation.CampaignPaused || p.Asked != 1 || p.Waiting != 3 {
+		t.Errorf("paused: want what was begun under way and the rest waiting, got %+v", p)
+	}
+	if open, _, err := w.Changes().Open(t.Context()); err != nil || open != 1 {
+		t.Errorf("want one change open, got %d, %v", open, err)
+	}
+	if err := w.Changes().Save(t.Context(), []rotation.Change{stale}); !errors.Is(err, rotation.ErrMoved) {
+		t.Errorf("a change that was withdrawn: want ErrMoved, got %v", err)
+	}
+	w.must(c.Steer(t.Context(), k.ID, rotation.Resume, nil))
+	if p = c.beat(k.ID); p.Asked != 3 || p.Waiting != 1 {
+		t.Errorf("resumed: want as many under way as before, got %+v", p)
 	}
 	w.must(c.Steer(t.Context(), k.ID, rotation.Abort, nil))
+	c.finish(k, 9)
+	if p = c.beat(k.ID); p.State != rotation.CampaignAborted || p.Done != 3 || p.Asked != 0 {
+		t.Errorf("aborted: want what was begun brought to its end and no more, got %+v", p)
+	}
 	for _, how := range []rotation.Steering{rotation.Resume, rotation.Pause, "other"} {
 		if err := c.Steer(t.Context(), k.ID, how, nil); !errors.Is(err, rotation.ErrCampaign) {
 			t.Errorf("%s after its end: want ErrCampaign, got %v", how, err)
