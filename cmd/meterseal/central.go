@@ -50,7 +50,7 @@ quotas, clock_offset, utc_offset, retry_min, retry_max. Paths are meant from the
   meterseal central --config central.yaml
   meterseal central --config central.yaml --store postgres://meterseal@db.example:5432/meterseal
   meterseal central import shipment.jsonl --data ./is
-  meterseal central rotate --role CC_LAN --wait --data ./is`,
+  meterseal central rollcall --data ./is`,
 		Args: exactly(0),
 		RunE: func(c *cobra.Command, _ []string) error { return o.run(c) },
 	}
@@ -61,7 +61,7 @@ quotas, clock_offset, utc_offset, retry_min, retry_max. Paths are meant from the
 		o.makerCommand(), o.importCommand(), o.enrolCommand(), o.assignCommand(), o.provisionCommand(), o.associateCommand(),
 		o.collectCommand(), o.readingsCommand(), o.sightingsCommand(), o.breakerCommand(), o.clockCommand(),
 		o.broadcastCommand(), o.rollCallCommand(),
-		o.rotateCommand(), o.changesCommand(), o.keysCommand(), o.grantCommand(), o.grantEndCommand(),
+		o.changesCommand(), o.keysCommand(), o.grantCommand(), o.grantEndCommand(),
 		o.statusCommand(), o.auditExportCommand(), o.peopleCommand())
 	return c
 }

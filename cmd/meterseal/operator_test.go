@@ -87,9 +87,8 @@ func TestTheSystemIsWorkedByItsCommandsAlone(t *testing.T) {
 	}
 	s.ok("central sightings --data is").stdout("^" + meter)
 
-	s.ok("central rotate --role cc_lan --role CC_LOCALE --reason first --once --wait --data is").stdout("4 changes asked for").stderr("keys changed: 4 of 4")
-	s.ok("central rotate --role cc_lan --role CC_LOCALE --reason first --once --data is").stdout(" 0 changes asked for")
-	s.ok("central changes first --data is").stdout(meter + " +CC_LAN +v1 +v2 +done")
+	s.ok("rotate --selection all --role cc_lan --role CC_LOCALE --reason first --wait --data is").stdout("campaign 1")
+	s.ok("campaign show 1 --data is").stdout("done +4")
 	s.ok("central keys " + meter + " --data is").stdout("^CC_LAN +v2 +active").stdout("^CC_IS +v1 +active")
 
 	s.ok("central breaker " + meter + " open --data is").stdout("success")

@@ -97,8 +97,7 @@ func TestCommandLinesThatCannotBeUnderstoodExitWith2(t *testing.T) {
 		"central keys 4D53 --data is":                           "METER",
 		"central assign 4D534CC000000001 --data is":             "either system titles",
 		"central breaker 4D534C0000000001 explode --data is":    "open, arm or status",
-		"central rotate --once --data is":                       "--reason",
-		"central rotate --role CCC2 --data is":                  "--role",
+		"rotate --selection all --role CCC2 --data is":          "--role",
 		"audit verify a.jsonl":                                  "missing: --key",
 		"audit verify a.jsonl --key nonsense":                   "--key",
 	} {

@@ -352,7 +352,7 @@ func (k *keeper) missingCommand() *cobra.Command {
 		Long: `Works the running central system. After the vault was opened without its key journal the central system asks every
 concentrator for what it keeps for the vault. Until one has answered, the newest keys of its meters may be missing. The
 keys that are listed as asked for are there; they are from before the opening, and are to be changed:
-meterseal central rotate --reason "restored without the journal" --once.`,
+meterseal rotate --selection all --reason "restored without the journal".`,
 		Example: "  meterseal vault missing --config central.yaml --json",
 	}
 	c.Flags().StringVar(&k.data, "data", "", "data directory of the running central system (default: that of --config)")
