@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"crypto/rand"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -28,6 +27,8 @@ type operator struct {
 	as, connect         string
 	apiListen           string
 	json                bool
+	// vault is the token of --vault.
+	vault string
 }
 
 func centralCommand() *cobra.Command {
@@ -41,10 +42,14 @@ The commands below it work a running one over the socket in its data directory, 
 --connect. Everybody shows a certificate, --as, and does what its roles allow: see 'meterseal central people'. Long jobs go
 on in the central system when a command is stopped.
 
+The keys are in software, or in a PKCS#11 token (a program built with -tags pkcs11): --vault, or vault in the configuration
+file, names it as in pkcs11:token=LABEL?module-path=MODULE&pin-source=FILE. Without pin-source the PIN is that of the
+environment variable METERSEAL_PIN, or is asked for; it is never an argument.
+
 The rows are in SQLite in the data directory, or in a PostgreSQL database that several nodes share: --store, or store in
 the configuration file. Its password is in the file that PGPASSFILE names (~/.pgpass) or in PGPASSWORD, never in the URL.
 
-Fields of the configuration file: data, store, lease_ttl, journal, passphrase_file, system_title, listen, hosts, api_listen,
+Fields of the configuration file: data, store, lease_ttl, journal, passphrase_file, vault, system_title, listen, hosts, api_listen,
 quotas, clock_offset, utc_offset, retry_min, retry_max. Paths are meant from the directory of the file.`,
 		Example: `  meterseal central init --config central.yaml
   meterseal central --config central.yaml
@@ -55,6 +60,7 @@ quotas, clock_offset, utc_offset, retry_min, retry_max. Paths are meant from the
 		RunE: func(c *cobra.Command, _ []string) error { return o.run(c) },
 	}
 	c.Flags().StringVar(&o.apiListen, "api-listen", "", "TCP address where the API answers, beside the socket (default: api_listen of --config)")
+	o.vaultFlag(c)
 	c.Flags().StringVar(&o.store, "store", "", "PostgreSQL database, postgres://user@host:port/database (default: store of --config, or SQLite)")
 	o.flags(c.PersistentFlags())
 	c.AddCommand(o.initCommand(),
@@ -79,6 +85,11 @@ func (o *operator) flags(s interface {
 	s.BoolVar(&o.json, "json", false, "print JSON")
 }
 
+// vaultFlag adds where the keys are.
+func (o *operator) vaultFlag(c *cobra.Command) {
+	c.Flags().StringVar(&o.vault, "vault", "", "token that the keys are in, pkcs11:token=LABEL?module-path=MODULE&pin-source=FILE (default: vault of --config, or in software)")
+}
+
 // load reads the configuration, with its paths made whole.
 func (o *operator) load(c *cobra.Command) (cfg central.Config, err error) {
 	if err := need(c, "config"); err != nil {
@@ -89,6 +100,11 @@ func (o *operator) load(c *cobra.Command) (cfg central.Config, err error) {
 	}
 	for _, path := range []*string{&cfg.Data, &cfg.Journal, &cfg.PassphraseFile} {
 		*path = config.Beside(o.config, *path)
+	}
+	if o.vault != "" {
+		cfg.Vault = o.vault
+	} else if err := cfg.VaultBeside(func(path string) string { return config.Beside(o.config, path) }); err != nil {
+		return cfg, err
 	}
 	if o.store != "" {
 		cfg.Store = o.store
@@ -124,7 +140,7 @@ restore, takes key custodians too: let them in with 'meterseal central people ad
 			if err != nil {
 				return err
 			}
-			recipient, err := central.Init(c.Context(), cfg, central.Deps{Now: clockWith(cfg.ClockOffset), Rand: rand.Reader, Tool: tool()})
+			recipient, err := central.Init(c.Context(), cfg, deps(c, cfg))
 			if err != nil {
 				return err
 			}
@@ -140,18 +156,18 @@ restore, takes key custodians too: let them in with 'meterseal central people ad
 			return printf(c, "recipient    %s\nfingerprint  %s\nCA           %s\n", recipient, recipient.Fingerprint(), cfg.CAFile())
 		},
 	}
+	o.vaultFlag(c)
 	c.Flags().StringVar(&who, "person", ownName(), "name of the first person; none: nobody")
 	return c
 }
 
 // first lets the first person of an installation in, and says so.
 func (o *operator) first(c *cobra.Command, cfg central.Config, name string) (string, error) {
-	deps := central.Deps{Now: clockWith(cfg.ClockOffset), Rand: rand.Reader}
 	if here, err := access.HasPeople(cfg.Data); err != nil || here || name == "none" {
 		return "", err
 	}
 	roles := []access.Role{access.Operator, access.FieldManager, access.Auditor}
-	if err := central.MakePeople(c.Context(), cfg, deps, map[string][]access.Role{name: roles}); err != nil {
+	if err := central.MakePeople(c.Context(), cfg, deps(c, cfg), map[string][]access.Role{name: roles}); err != nil {
 		return "", err
 	}
 	notef(c, "%s is let in as %s, by %s", name, access.Names(roles, "and"), access.PersonFile(cfg.Data, name))
@@ -176,7 +192,9 @@ func (o *operator) run(c *cobra.Command) error {
 	if os.Getenv("GOGC") == "" {
 		debug.SetGCPercent(central.GCPercent)
 	}
-	is, err := central.Open(c.Context(), cfg, central.Deps{Now: clockWith(cfg.ClockOffset), Rand: rand.Reader, Log: log})
+	d := deps(c, cfg)
+	d.Log = log
+	is, err := central.Open(c.Context(), cfg, d)
 	if err != nil {
 		return err
 	}

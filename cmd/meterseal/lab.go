@@ -59,6 +59,7 @@ The exit code is 0 only if all of it held. State is kept with --data: stop at an
 	f.IntVar(&cfg.Concentrators, "concentrators", 2, "how many concentrators")
 	f.StringVar(&cfg.LoadCurve, "load-curve", "", "load curve to replay: UCI household format or the grid customer's export (default: a built-in household)")
 	f.StringVar(&cfg.Data, "data", "", "folder that keeps the state (default: a temporary one, removed at the end)")
+	f.StringVar(&cfg.Vault, "vault", "", "token that the keys of the IS are in, pkcs11:token=LABEL?module-path=MODULE&pin-source=FILE (default: in software)")
 	f.BoolVar(&cfg.Stay, "stay", false, "keep the system up afterwards, until Ctrl-C")
 	f.BoolVar(&asJSON, "json", false, "one JSON object on standard output; everything else on standard error")
 	f.BoolVarP(&verbose, "verbose", "v", false, "log what the roles do, on standard error")

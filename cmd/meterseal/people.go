@@ -49,7 +49,7 @@ func (o *operator) atRest(c *cobra.Command, running func(ctx context.Context, is
 	if err != nil {
 		return err
 	}
-	h, err := central.OpenHouse(c.Context(), cfg, central.Deps{Now: clockWith(cfg.ClockOffset), Rand: rand.Reader})
+	h, err := central.OpenHouse(c.Context(), cfg, deps(c, cfg))
 	if err != nil {
 		return err
 	}

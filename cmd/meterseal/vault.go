@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"crypto/rand"
 	"errors"
 	"fmt"
 	"os"
@@ -103,7 +102,7 @@ func (k *keeper) backup(c *cobra.Command, cfg central.Config, dir string) (api.B
 }
 
 func (k *keeper) house(c *cobra.Command, cfg central.Config) (*central.House, error) {
-	return central.OpenHouse(c.Context(), cfg, central.Deps{Now: clockWith(cfg.ClockOffset), Rand: rand.Reader})
+	return central.OpenHouse(c.Context(), cfg, deps(c, cfg))
 }
 
 // restoring adds the flags of a restore.
@@ -125,7 +124,7 @@ func (k *keeper) options(c *cobra.Command, from string) (o backup.Options, cfg c
 	if k.passphraseFile != "" {
 		cfg.PassphraseFile = k.passphraseFile
 	}
-	o, err = central.RestoreOptions(cfg, central.Deps{Now: clockWith(cfg.ClockOffset)}, from, k.journals)
+	o, err = central.RestoreOptions(cfg, deps(c, cfg), from, k.journals)
 	o.RootFile = k.rootFile
 	return o, cfg, err
 }
@@ -261,7 +260,8 @@ func (k *keeper) atRest(c *cobra.Command, do func(ctx context.Context, h *centra
 func (k *keeper) statusCommand() *cobra.Command {
 	return &cobra.Command{
 		Use: "status", Short: "Show how the vault of a central system at rest stands", Args: exactly(0),
-		Long: `Shows whether the vault is sealed and why, who has approved opening it, and under which system title it goes on after
+		Long: `Shows where the keys are, and whether CC_IS and CC_LAN are used inside a token or pass through this process for one
+association each; the terms of the root; whether the vault is sealed and why, who has approved opening it, and under which system title it goes on after
 an opening without its journal.`,
 		Example: "  meterseal vault status --config central.yaml",
 		RunE: func(c *cobra.Command, _ []string) error {
@@ -277,7 +277,7 @@ an opening without its journal.`,
 }
 
 func statusText(c *cobra.Command, s central.VaultStatus) error {
-	lines := []string{"vault   " + s.Vault + ", " + s.Kind}
+	lines := append([]string{"vault   " + s.Vault + ", " + s.Kind}, keysText(s)...)
 	for node, at := range s.Journals {
 		lines = append(lines, fmt.Sprintf("journal %s taken over to byte %d", node, at))
 	}
@@ -294,6 +294,22 @@ func statusText(c *cobra.Command, s central.VaultStatus) error {
 		}
 	}
 	return printf(c, "%s\n", strings.Join(lines, "\n"))
+}
+
+// keysText tells where the keys are, and what passes through this process.
+func keysText(s central.VaultStatus) (lines []string) {
+	if d := s.Keys; d.Token != "" {
+		lines = append(lines, fmt.Sprintf("token   %q, %s, serial %s, by %s", d.Token, d.Model, d.Serial, d.Module),
+			"uses    "+strings.Join(d.Mechanisms, ", "))
+	}
+	lines = append(lines, "CC_IS, CC_LAN  used "+s.Keys.Associations)
+	for _, n := range s.Keys.Notes {
+		lines = append(lines, "note    "+n)
+	}
+	for _, t := range s.Terms {
+		lines = append(lines, fmt.Sprintf("term    %d %s", t.Term, t.State))
+	}
+	return lines
 }
 
 func (k *keeper) approveCommand() *cobra.Command {

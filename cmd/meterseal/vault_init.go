@@ -1,7 +1,6 @@
 package main
 
 import (
-	"crypto/rand"
 	"errors"
 	"fmt"
 	"os"
@@ -95,7 +94,9 @@ func (k *keeper) hold(c *cobra.Command, path, by string, dry bool) error {
 	if dry || len(plan.Obstacles) > 0 {
 		return k.rehearsed(c, plan)
 	}
-	made, err := central.MakeVault(ceremony, by, central.Deps{Now: now, Rand: rand.Reader, Tool: tool()})
+	d := deps(c, central.Config{})
+	d.Now = now
+	made, err := central.MakeVault(ceremony, by, d)
 	if err != nil {
 		return err
 	}
@@ -215,7 +216,7 @@ func (k *keeper) matches(c *cobra.Command, t vault.Transcript) error {
 	if err != nil {
 		return err
 	}
-	root, err := central.OpenHold(cfg)
+	root, err := central.OpenHold(cfg, deps(c, cfg))
 	if err != nil {
 		return err
 	}

@@ -49,18 +49,14 @@ func OpenHouse(ctx context.Context, cfg Config, deps Deps) (*House, error) {
 	if _, err := cfg.complete(); err != nil {
 		return nil, err
 	}
-	pass, err := cfg.passphrase()
-	if err != nil {
-		return nil, err
-	}
-	root, err := vault.Unseal(cfg.Data, pass)
+	root, err := cfg.unseal(cfg.Data, deps)
 	if err != nil {
 		return nil, err
 	}
 	h := &House{cfg: cfg, deps: deps, Root: root, Store: deps.Store}
 	if h.Store == nil {
 		if h.Store, err = store.Open(ctx, cfg.Data, store.Options{URL: cfg.Store, Log: deps.Log}); err != nil {
-			return nil, err
+			return nil, errors.Join(err, root.Close())
 		}
 	}
 	h.Audit = audit.New(h.Store, audit.Options{Now: deps.Now})
@@ -69,10 +65,11 @@ func OpenHouse(ctx context.Context, cfg Config, deps Deps) (*House, error) {
 
 // Close gives it up.
 func (h *House) Close() error {
+	err := h.Root.Close()
 	if h.deps.Store != nil {
-		return nil
+		return err
 	}
-	return h.Store.Close()
+	return errors.Join(err, h.Store.Close())
 }
 
 // Backup makes a backup of a central system that is not running.
@@ -86,10 +83,13 @@ func (h *House) Backup(ctx context.Context, dir string) (api.Backup, error) {
 
 // VaultStatus is how a vault stands.
 type VaultStatus struct {
-	Vault string       `json:"vault"`
-	Kind  string       `json:"kind"`
-	Seal  *vault.Seal  `json:"seal,omitempty"`
-	Space *vault.Space `json:"space,omitempty"`
+	Vault string `json:"vault"`
+	Kind  string `json:"kind"`
+	// Keys is what they are kept in, Terms the terms of the root.
+	Keys  vault.Description `json:"keys"`
+	Terms []vault.TermState `json:"terms"`
+	Seal  *vault.Seal       `json:"seal,omitempty"`
+	Space *vault.Space      `json:"space,omitempty"`
 	// Counting is how many approvals of opening count now.
 	Counting int `json:"counting"`
 	// Journals is how far each node's key journal is in the store.
@@ -98,7 +98,7 @@ type VaultStatus struct {
 
 // Status tells how the vault stands.
 func (h *House) Status(ctx context.Context) (s VaultStatus, err error) {
-	s = VaultStatus{Vault: h.Root.ID(), Kind: "software", Journals: map[string]int64{}}
+	s = VaultStatus{Vault: h.Root.ID(), Kind: h.Root.Kind(), Keys: h.Root.Describe(), Terms: h.Root.TermStates(), Journals: map[string]int64{}}
 	if s.Seal, err = vault.ReadSeal(ctx, h.Store); err != nil {
 		return s, err
 	}
@@ -140,6 +140,6 @@ func RestoreOptions(cfg Config, deps Deps, from string, journals []string) (back
 		return backup.Options{}, fmt.Errorf("restore: %w", err)
 	}
 	return backup.Options{
-		Backup: filepath.Clean(from), Journals: journals, Passphrase: pass, By: actorOwner, Now: deps.Now, Log: deps.Log,
+		Backup: filepath.Clean(from), Journals: journals, Passphrase: pass, Token: cfg.opener(deps), By: actorOwner, Now: deps.Now, Log: deps.Log,
 	}, nil
 }

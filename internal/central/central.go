@@ -98,14 +98,10 @@ func Open(ctx context.Context, cfg Config, deps Deps) (is *IS, err error) {
 }
 
 func (is *IS) openVault(ctx context.Context) error {
-	pass, err := is.cfg.passphrase()
-	if err != nil {
-		return err
-	}
 	if err := is.openStore(ctx); err != nil {
 		return err
 	}
-	root, err := vault.Unseal(is.cfg.Data, pass)
+	root, err := is.cfg.unseal(is.cfg.Data, is.deps)
 	if err != nil {
 		return err
 	}
@@ -275,6 +271,9 @@ func (is *IS) Close() error {
 	var err error
 	if is.vault != nil {
 		err = is.vault.Close()
+	}
+	if is.root != nil {
+		err = errors.Join(err, is.root.Close())
 	}
 	if is.store != nil && is.deps.Store == nil {
 		err = errors.Join(err, is.store.Close())

@@ -94,9 +94,6 @@ func deviceNear(dir string) (uint64, bool) {
 
 // MakeVault makes the vault of a ceremony, whose paths are whole.
 func MakeVault(c vault.Ceremony, by string, d Deps) (vault.Hold, error) {
-	if c.Kind != vault.KindSoftware {
-		return nil, fmt.Errorf("vault: kind %q: this program was built without it", c.Kind)
-	}
 	if err := checkQuotas(c.Policy); err != nil {
 		return nil, err
 	}
@@ -105,7 +102,11 @@ func MakeVault(c vault.Ceremony, by string, d Deps) (vault.Hold, error) {
 		return nil, err
 	}
 	defer clear(pass)
-	return vault.Init(c.Data, vault.InitOptions{Passphrase: pass, Rand: d.Rand, Ceremony: c, By: by, Tool: d.Tool, Now: d.Now, Transport: d.Transport})
+	o := vault.InitOptions{Passphrase: pass, Rand: d.Rand, Ceremony: c, By: by, Tool: d.Tool, Now: d.Now, Transport: d.Transport}
+	if c.Kind == vault.KindPKCS11 {
+		return initToken(c.Data, o, vault.TokenPlace{Module: c.Token.Module, Label: c.Token.Label}, readPIN(c.Token.PINFile, d.PIN), d)
+	}
+	return vault.Init(c.Data, o)
 }
 
 // checkQuotas refuses a class that there is not.
@@ -137,14 +138,7 @@ func (c Config) quotas(p vault.Policy) map[access.Class]access.Quota {
 }
 
 // OpenHold opens what holds the keys of the vault of a central system.
-func OpenHold(c Config) (vault.Hold, error) {
-	pass, err := c.passphrase()
-	if err != nil {
-		return nil, err
-	}
-	defer clear(pass)
-	return vault.Unseal(c.Data, pass)
-}
+func OpenHold(c Config, d Deps) (vault.Hold, error) { return c.unseal(c.Data, d) }
 
 // Agrees checks that a central system of this configuration works the vault of a ceremony. Both have whole paths.
 func (c Config) Agrees(with vault.Ceremony) error {

@@ -44,6 +44,9 @@ type Config struct {
 	Journal string `yaml:"journal"`
 	// PassphraseFile holds the passphrase that seals the root. Without one the root file is in clear, 0600.
 	PassphraseFile string `yaml:"passphrase_file"`
+	// Vault is the token that the vault's keys are in, as RFC 7512 names it: pkcs11:token=LABEL?module-path=MODULE&pin-source=FILE.
+	// In software when empty. Without pin-source the PIN is that of METERSEAL_PIN, or is asked for.
+	Vault string `yaml:"vault"`
 	// SystemTitle is this IS node's own, 16 hexadecimal digits.
 	SystemTitle string `yaml:"system_title"`
 	// Listen is where the bus listens for concentrators, "127.0.0.1:4222" by default; port 0 takes a free one.
@@ -72,6 +75,8 @@ type Deps struct {
 	Now  func() time.Time
 	Rand io.Reader
 	Log  *slog.Logger
+	// PIN asks for the PIN of a token, where neither a file nor the environment has it. May be nil.
+	PIN func() (string, error)
 	// Tool is the program and its version, for the transcript of a vault that is made.
 	Tool string
 	// WrapAEAD lets a nonce oracle watch session keys. May be nil.
@@ -161,16 +166,18 @@ func Init(_ context.Context, c Config, d Deps) (to transport.Public, err error) 
 	if err != nil {
 		return to, err
 	}
+	defer clear(pass)
 	if err := os.MkdirAll(c.Data, 0o700); err != nil {
 		return to, fmt.Errorf("central: %w", err)
 	}
-	root, err := vault.Init(c.Data, vault.InitOptions{Passphrase: pass, Rand: d.Rand, Tool: d.Tool, Now: d.Now, Transport: d.Transport})
+	root, err := c.initVault(d)
 	if errors.Is(err, vault.ErrExists) {
-		root, err = vault.Unseal(c.Data, pass)
+		root, err = c.unseal(c.Data, d)
 	}
 	if err != nil {
 		return to, err
 	}
+	defer func() { err = errors.Join(err, root.Close()) }()
 	if _, err := os.Stat(c.CAFile()); errors.Is(err, fs.ErrNotExist) {
 		if err := bus.InitTLS(c.tlsDir(), d.Now(), d.Rand, c.Hosts...); err != nil {
 			return to, err

@@ -23,6 +23,8 @@ type Config struct {
 	LoadCurve string
 	// Data keeps the state; empty takes a folder that is removed at the end.
 	Data string
+	// Vault is the token that the keys of the IS are in, as central.Config has it; in software when empty.
+	Vault string
 	// Stay keeps the system up after the steps, until ctx ends.
 	Stay bool
 	// Out gets the lines for people, Terminal says that it is one (progress bars).

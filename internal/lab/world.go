@@ -166,7 +166,7 @@ func (w *world) path(parts ...string) string {
 
 func (w *world) startIS() error {
 	c := central.Config{
-		Data: w.path("is"), SystemTitle: title(serialIS, 1).String(), Listen: "127.0.0.1:0",
+		Data: w.path("is"), Vault: w.cfg.Vault, SystemTitle: title(serialIS, 1).String(), Listen: "127.0.0.1:0",
 		RetryMin: 300 * time.Millisecond, RetryMax: 5 * time.Second,
 	}
 	d := central.Deps{Now: w.now, Rand: w.cfg.Rand, Log: w.cfg.Log.With("role", "is"), WrapAEAD: w.oracle.Wrap}

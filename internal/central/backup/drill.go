@@ -55,10 +55,11 @@ func Drill(ctx context.Context, o Options, scratch string) (d Drilled, err error
 	if d.Report, err = o.stage(ctx, dir); err != nil {
 		return d, fmt.Errorf("drill: %w", err)
 	}
-	root, err := vault.Unseal(dir, o.Passphrase)
+	root, err := vault.UnsealHold(dir, o.Passphrase, o.Token)
 	if err != nil {
 		return d, fmt.Errorf("drill: %w", err)
 	}
+	defer func() { err = errors.Join(err, root.Close()) }()
 	db, err := store.Open(ctx, dir, store.Options{Log: o.Log})
 	if err != nil {
 		return d, fmt.Errorf("drill: %w", err)

@@ -31,6 +31,8 @@ type Options struct {
 	// RootFile is a copy of the root that was kept apart from the backup; the one in the backup when empty.
 	RootFile   string
 	Passphrase []byte
+	// Token opens the token that the root names, for a vault that keeps its keys in one; nil refuses such a vault.
+	Token func(root *vault.TokenRoot) (vault.Hold, error)
 	// By is who restores, for the record.
 	By  audit.Actor
 	Now func() time.Time
@@ -166,6 +168,7 @@ func (o Options) stage(ctx context.Context, dir string) (r Report, err error) {
 	if err != nil {
 		return r, err
 	}
+	defer func() { err = errors.Join(err, root.Close()) }()
 	if r.Manifest, err = Verify(o.Backup, root, o.progress("files verified")); err != nil {
 		return r, err
 	}
@@ -211,7 +214,7 @@ func (o Options) root(dir string) (vault.Hold, error) {
 	if err := vault.PlaceRoot(dir, b); err != nil {
 		return nil, err
 	}
-	return vault.Unseal(dir, o.Passphrase)
+	return vault.UnsealHold(dir, o.Passphrase, o.Token)
 }
 
 func (o Options) tls(dir string, root vault.Hold) error {

@@ -56,6 +56,13 @@ func (t *TokenRoot) Made() Made { return t.r.Made() }
 // Place tells where the keys are.
 func (t *TokenRoot) Place() TokenPlace { return t.place }
 
+// At is the same root for a token that is reached by another module than where the vault was made.
+func (t *TokenRoot) At(module string) *TokenRoot {
+	at := *t
+	at.place.Module = module
+	return &at
+}
+
 // Terms, Term and TermStates are those of [RootTerms].
 func (t *TokenRoot) Terms() []uint32 { return t.r.Terms() }
 
