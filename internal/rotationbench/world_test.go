@@ -109,15 +109,18 @@ func (w *world) build(ctx context.Context, s size) error {
 	if err := w.open(ctx); err != nil {
 		return err
 	}
-	for first := 0; first < s.meters; first += shipped {
-		if err := w.ship(ctx, recipient, first, min(shipped, s.meters-first), s.live); err != nil {
+	for first := 0; first < s.live; first += shipped {
+		if err := w.ship(ctx, recipient, first, min(shipped, s.live-first)); err != nil {
 			return err
 		}
 	}
-	for i := range s.meters / perConcentrator {
-		if err := w.enrol(ctx, recipient, i, i < s.live/perConcentrator); err != nil {
+	for i := range s.live / perConcentrator {
+		if err := w.enrol(ctx, recipient, i); err != nil {
 			return err
 		}
+	}
+	if s.meters > s.live {
+		return w.fill(ctx, s.live, s.meters)
 	}
 	return nil
 }
@@ -153,7 +156,7 @@ func (w *world) close() error {
 }
 
 // ship makes one shipment and has it imported.
-func (w *world) ship(ctx context.Context, recipient transport.Public, first, count, live int) error {
+func (w *world) ship(ctx context.Context, recipient transport.Public, first, count int) error {
 	rows, err := shipment.Generate(rand.Reader, "MSL", count, shipment.ProfileHardened, uint64(first+1))
 	if err != nil {
 		return err
@@ -174,15 +177,12 @@ func (w *world) ship(ctx context.Context, recipient transport.Public, first, cou
 	if err == nil && report.Imported != count {
 		err = fmt.Errorf("import: %s", report)
 	}
-	if first < live {
-		w.rows = append(w.rows, rows[:min(count, live-first)]...)
-	}
+	w.rows = append(w.rows, rows...)
 	return err
 }
 
-// enrol makes a concentrator known and assigns its meters. One that is not live is never asked anything, and all of
-// those have no identity of their own to start with.
-func (w *world) enrol(ctx context.Context, recipient transport.Public, i int, live bool) error {
+// enrol makes a concentrator known and assigns its meters.
+func (w *world) enrol(ctx context.Context, recipient transport.Public, i int) error {
 	t := stationTitle(i)
 	file, err := concentrator.Init(filepath.Join(w.field, t.String()), t, rand.Reader, recipient)
 	if err != nil {
@@ -194,11 +194,6 @@ func (w *world) enrol(ctx context.Context, recipient transport.Public, i int, li
 	meters := make([]dlms.SystemTitle, perConcentrator)
 	for k := range meters {
 		if meters[k], err = shipment.Title("MSL", uint64(i*perConcentrator+k+1)); err != nil {
-			return err
-		}
-	}
-	if !live {
-		if err := os.RemoveAll(filepath.Join(w.field, t.String())); err != nil {
 			return err
 		}
 	}

@@ -7,8 +7,8 @@ import (
 	"github.com/meterseal/meterseal/internal/role"
 )
 
-// maxStated bounds how many versions a process remembers to have in its journal. Beyond it they are stated once more.
-const maxStated = 1 << 20
+// maxStated bounds how many versions a process remembers to have in its journal, twice. Beyond it they are stated once more.
+const maxStated = 1 << 16
 
 // whole returns the records of a change, preceded by the rows of the versions that it speaks of and that this process has
 // not put into its journal yet. Each node has a journal of its own: what one of them generated another may mark or use,
@@ -53,15 +53,12 @@ func (v *Software) whole(ctx context.Context, c *change) ([]record, error) {
 func (v *Software) unstated(c *change) (missing []role.KeyRef) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
-	if len(v.stated) > maxStated || v.stated == nil {
-		v.stated = map[role.KeyRef]bool{}
-	}
 	own := map[role.KeyRef]bool{}
 	for _, k := range c.keys {
 		own[k.Ref] = true
 	}
 	speak := func(ref role.KeyRef) {
-		if !v.stated[ref] && !own[ref] {
+		if !v.stated[ref] && !v.statedBefore[ref] && !own[ref] {
 			own[ref] = true
 			missing = append(missing, ref)
 		}
@@ -79,6 +76,9 @@ func (v *Software) unstated(c *change) (missing []role.KeyRef) {
 func (v *Software) state(records []record) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
+	if len(v.stated) > maxStated || v.stated == nil {
+		v.stated, v.statedBefore = map[role.KeyRef]bool{}, v.stated
+	}
 	for _, r := range records {
 		if r.Key != nil {
 			v.stated[r.Key.Ref] = true

@@ -1,6 +1,7 @@
 package vault
 
 import (
+	"cmp"
 	"context"
 	"crypto/cipher"
 	"crypto/rand"
@@ -56,6 +57,9 @@ type Options struct {
 	Alone bool
 	// Block is how many counters are reserved at a time for one key, 64 by default.
 	Block uint32
+	// Held is how many keys at least are remembered with their counters between two uses, 32,768 by default, about 1 kB each.
+	// One that is not takes a new block of counters.
+	Held int
 	// Now is the clock, time.Now by default.
 	Now func() time.Time
 	// Rand is the source of keys, crypto/rand by default.
@@ -70,6 +74,8 @@ type Options struct {
 	// Without takes defences away, for the simulation alone.
 	Without defence.Set
 }
+
+const defaultHeld = 1 << 15
 
 // JournalName is the name of the key journal where no path is given.
 const JournalName = "key.journal"
@@ -97,10 +103,10 @@ type Software struct {
 	floors *floors
 
 	mu     sync.Mutex
-	uses   map[useKey]*handle // one per key version and own title
-	tables map[role.KeyRef]*security.FloorTable
-	// stated are the versions that this process has put into its journal.
-	stated map[role.KeyRef]bool
+	uses   *held[useKey, handle] // one per key version and own title
+	tables *held[role.KeyRef, security.FloorTable]
+	// stated are the versions that this process has put into its journal, the last ones and those before them.
+	stated, statedBefore map[role.KeyRef]bool
 	// reSealed is the term that all rows are known to be under, but for those that do not open.
 	reSealed uint32
 }
@@ -112,7 +118,7 @@ var _ Vault = (*Software)(nil)
 func Open(ctx context.Context, dir string, hold Hold, store Store, log *audit.Log, o Options) (*Software, error) {
 	v := &Software{
 		keys: hold, store: store, audit: log, block: o.Block, now: o.Now, rand: o.Rand, log: o.Log,
-		dir: dir, uses: map[useKey]*handle{}, tables: map[role.KeyRef]*security.FloorTable{}, floors: newFloors(store), wrapAEAD: o.WrapAEAD, crash: o.Crash, without: o.Without,
+		dir: dir, uses: newHeld[useKey, handle](cmp.Or(o.Held, defaultHeld)), tables: newHeld[role.KeyRef, security.FloorTable](0), floors: newFloors(store), wrapAEAD: o.WrapAEAD, crash: o.Crash, without: o.Without,
 	}
 	if v.block == 0 {
 		v.block = 64

@@ -142,58 +142,67 @@ func (v *Software) use(row KeyRow, own dlms.SystemTitle, op string, h *handle) (
 func (v *Software) hold(ctx context.Context, own dlms.SystemTitle, refs []role.KeyRef) ([]*handle, error) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
+	out := make([]*handle, len(refs))
 	var missing []role.KeyRef
-	for _, ref := range refs {
-		if v.uses[useKey{ref, own}] == nil {
+	for i, ref := range refs {
+		out[i] = v.uses.get(useKey{ref, own})
+		if out[i] == nil {
 			missing = append(missing, ref)
 		}
 	}
-	if err := v.makeLocked(ctx, own, missing); err != nil {
+	made, err := v.makeLocked(ctx, own, missing)
+	if err != nil {
 		return nil, err
 	}
-	out := make([]*handle, len(refs))
-	for i, ref := range refs {
-		out[i] = v.uses[useKey{ref, own}]
+	for i := range out {
+		if out[i] == nil {
+			out[i], made = made[0], made[1:]
+		}
 	}
 	return out, nil
 }
 
 // makeLocked makes handles for keys that have none.
-func (v *Software) makeLocked(ctx context.Context, own dlms.SystemTitle, refs []role.KeyRef) error {
+func (v *Software) makeLocked(ctx context.Context, own dlms.SystemTitle, refs []role.KeyRef) ([]*handle, error) {
 	if len(refs) == 0 {
-		return nil
+		return nil, nil
 	}
 	rows, err := v.store.SendCounters(ctx, own, refs)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	floors, err := v.floorsLocked(ctx, refs)
 	if err != nil {
-		return err
+		return nil, err
 	}
+	out := make([]*handle, len(refs))
 	for i, ref := range refs {
 		h := &handle{v: v, key: useKey{ref, own}, durable: rows[ref].reservation(), floor: floors[i]}
 		h.last = h.durable.Ceiling
 		if h.send, err = security.NewBlockCounter(security.BlockConfig{
 			Start: h.durable, Size: v.block, Reserve: h.reserve,
 		}); err != nil {
-			return err
+			return nil, err
 		}
-		v.uses[h.key] = h
+		v.uses.put(h.key, h)
+		out[i] = h
 	}
-	return nil
+	return out, nil
 }
 
 // floorsLocked reads the receive floors of keys. They are per key, not per own title; a second own title of this process
 // shares the table.
 func (v *Software) floorsLocked(ctx context.Context, refs []role.KeyRef) ([]*security.FloorTable, error) {
+	out := make([]*security.FloorTable, len(refs))
+	for i, ref := range refs {
+		out[i] = v.tables.get(ref)
+	}
 	rows, err := v.store.ReceiveFloors(ctx, refs)
 	if err != nil {
 		return nil, err
 	}
-	out := make([]*security.FloorTable, len(refs))
 	for i, ref := range refs {
-		if out[i] = v.tables[ref]; out[i] != nil {
+		if out[i] != nil {
 			continue
 		}
 		floors := make([]security.Floor, len(rows[i]))
@@ -206,7 +215,7 @@ func (v *Software) floorsLocked(ctx context.Context, refs []role.KeyRef) ([]*sec
 		if err != nil {
 			return nil, err
 		}
-		v.tables[ref] = out[i]
+		v.tables.put(ref, out[i])
 	}
 	return out, nil
 }
@@ -271,10 +280,9 @@ func (h *handle) reserved(row CounterRow) {
 // reserved tells the handles of what was committed for them.
 func (v *Software) reserved(own dlms.SystemTitle, rows []CounterRow) {
 	for _, row := range rows {
-		v.mu.Lock()
-		h := v.uses[useKey{row.Ref, own}]
-		v.mu.Unlock()
-		h.reserved(row)
+		if h := v.uses.get(useKey{row.Ref, own}); h != nil {
+			h.reserved(row)
+		}
 	}
 }
 

@@ -37,6 +37,7 @@ type world struct {
 	dir     string
 	journal string
 	now     time.Time
+	held    int // handles that are remembered, 0 for the default
 
 	store *store.Store
 	log   *audit.Log
@@ -107,7 +108,7 @@ func (w *world) tryStart() error {
 	}
 	clock := func() time.Time { return w.now }
 	w.log = audit.New(w.store, audit.Options{Signer: root.Signer(), Now: clock})
-	w.vault, err = vault.Open(w.t.Context(), w.dir, root, w.store, w.log, vault.Options{Journal: w.journal, Now: clock})
+	w.vault, err = vault.Open(w.t.Context(), w.dir, root, w.store, w.log, vault.Options{Journal: w.journal, Now: clock, Held: w.held})
 	if err != nil {
 		w.vault = nil
 		return errors.Join(err, w.store.Close())
