@@ -125,7 +125,7 @@ const readingsWait = 15 * time.Second
 
 // awaitReadings waits until what was read has come: concentrators deliver by themselves.
 func (is *IS) awaitReadings(ctx context.Context, c *api.Collected) error {
-	meters, err := is.fleet.Meters(ctx)
+	meters, err := is.store.CountMeters(ctx)
 	if err != nil {
 		return err
 	}
@@ -135,7 +135,7 @@ func (is *IS) awaitReadings(ctx context.Context, c *api.Collected) error {
 		if c.Stored, c.Values, err = is.store.Readings().Stored(ctx, c.Day, loadCurve); err != nil {
 			return err
 		}
-		if c.Stored+len(c.Failed) >= len(meters) {
+		if c.Stored+len(c.Failed) >= meters {
 			return nil
 		}
 		select {
@@ -222,10 +222,14 @@ func (is *IS) rotate(ctx context.Context, q api.Rotation, spend func(n int) erro
 
 func (is *IS) selected(ctx context.Context, q api.Rotation) (out []fleet.Meter, err error) {
 	if len(q.Meters) > 0 {
+		known, err := is.fleet.MetersByTitle(ctx, q.Meters)
+		if err != nil {
+			return nil, err
+		}
 		for _, t := range q.Meters {
-			m, err := is.fleet.Find(ctx, t)
-			if err != nil {
-				return nil, err
+			m, ok := known[t]
+			if !ok {
+				return nil, fmt.Errorf("%w meter %s", fleet.ErrUnknown, t)
 			}
 			if m.Concentrator.IsZero() {
 				return nil, fmt.Errorf("meter %s is under no concentrator: assign it to one", t)
@@ -234,12 +238,14 @@ func (is *IS) selected(ctx context.Context, q api.Rotation) (out []fleet.Meter, 
 		}
 		return out, nil
 	}
-	all, err := is.fleet.Meters(ctx)
-	for _, m := range all {
-		if !m.Concentrator.IsZero() && (q.Concentrator.IsZero() || m.Concentrator == q.Concentrator) {
-			out = append(out, m)
+	err = is.fleet.Pages(ctx, func(page []fleet.Meter) error {
+		for _, m := range page {
+			if !m.Concentrator.IsZero() && (q.Concentrator.IsZero() || m.Concentrator == q.Concentrator) {
+				out = append(out, m)
+			}
 		}
-	}
+		return nil
+	})
 	return out, err
 }
 
@@ -301,31 +307,33 @@ func (is *IS) width(most int) int {
 
 // RollCall implements api.Backend.
 func (is *IS) RollCall(ctx context.Context) (r api.RollCall, err error) {
-	meters, err := is.fleet.Meters(ctx)
+	var mu sync.Mutex
+	var astray []rotation.MeterRole
+	call := func(m fleet.Meter) {
+		other, e := is.called(ctx, m)
+		mu.Lock()
+		defer mu.Unlock()
+		astray = append(astray, other...)
+		if e == nil {
+			r.Answered++
+			return
+		}
+		r.Missing = append(r.Missing, m.Title)
+		is.deps.Log.Warn("meter did not answer the roll call", "meter", m.Title.String(), "error", e)
+	}
+	err = is.fleet.Pages(ctx, func(page []fleet.Meter) error {
+		var wg sync.WaitGroup
+		sem := make(chan struct{}, is.width(8))
+		for _, m := range page {
+			sem <- struct{}{}
+			wg.Go(func() { defer func() { <-sem }(); call(m) })
+		}
+		wg.Wait()
+		return nil
+	})
 	if err != nil {
 		return r, err
 	}
-	var mu sync.Mutex
-	var wg sync.WaitGroup
-	var astray []rotation.MeterRole
-	sem := make(chan struct{}, is.width(8))
-	for _, m := range meters {
-		sem <- struct{}{}
-		wg.Go(func() {
-			defer func() { <-sem }()
-			other, e := is.called(ctx, m)
-			mu.Lock()
-			defer mu.Unlock()
-			astray = append(astray, other...)
-			if e == nil {
-				r.Answered++
-				return
-			}
-			r.Missing = append(r.Missing, m.Title)
-			is.deps.Log.Warn("meter did not answer the roll call", "meter", m.Title.String(), "error", e)
-		})
-	}
-	wg.Wait()
 	return r, is.astray(ctx, &r, astray)
 }
 

@@ -85,6 +85,8 @@ type Store interface {
 	AddNode(ctx context.Context, title dlms.SystemTitle, at time.Time) error
 	SetDeviceState(ctx context.Context, title dlms.SystemTitle, state string) (bool, error)
 	Meters(ctx context.Context) ([]Meter, error)
+	// MetersAfter lists meters by title, from behind after on, at most limit.
+	MetersAfter(ctx context.Context, after dlms.SystemTitle, limit int) ([]Meter, error)
 	Meter(ctx context.Context, title dlms.SystemTitle) (Meter, bool, error)
 	// MetersByTitle returns those of the meters that are known.
 	MetersByTitle(ctx context.Context, titles []dlms.SystemTitle) (map[dlms.SystemTitle]Meter, error)
@@ -118,6 +120,24 @@ func (f *Fleet) Find(ctx context.Context, title dlms.SystemTitle) (Meter, error)
 		err = fmt.Errorf("%w meter %s", ErrUnknown, title)
 	}
 	return m, err
+}
+
+// page is how many meters are in hand at once where all of them are gone through.
+const page = 1000
+
+// Pages goes through all meters by title: a fleet is not read into memory as a whole.
+func (f *Fleet) Pages(ctx context.Context, do func([]Meter) error) error {
+	var after dlms.SystemTitle
+	for {
+		some, err := f.MetersAfter(ctx, after, page)
+		if err != nil || len(some) == 0 {
+			return err
+		}
+		if err := do(some); err != nil {
+			return err
+		}
+		after = some[len(some)-1].Title
+	}
 }
 
 // Of returns the devices of a kind.

@@ -18,6 +18,11 @@ func (s *Store) Meters(ctx context.Context) ([]fleet.Meter, error) {
 	return list(ctx, s, scanMeter, meterColumns+` ORDER BY title`)
 }
 
+// MetersAfter implements fleet.Store.
+func (s *Store) MetersAfter(ctx context.Context, after dlms.SystemTitle, limit int) ([]fleet.Meter, error) {
+	return list(ctx, s, scanMeter, meterColumns+` WHERE title > ? ORDER BY title LIMIT ?`, after[:], limit)
+}
+
 // Meter implements fleet.Store.
 func (s *Store) Meter(ctx context.Context, title dlms.SystemTitle) (fleet.Meter, bool, error) {
 	rows, err := list(ctx, s, scanMeter, meterColumns+` WHERE title = ?`, title[:])

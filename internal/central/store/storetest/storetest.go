@@ -56,6 +56,7 @@ func Run(t *testing.T, fresh Pair) {
 		"ADeviceLogHasNoGap":                                deviceLog,
 		"AuditLeavesAreNumberedInOrderWithoutAGap":          auditLeaves,
 		"AMeterIsFoundInAuditRecordsOfManyKeys":             auditMentions,
+		"MetersAreListedByPages":                            pages,
 		"DueTakesOneChangeAMeter":                           dueChanges,
 		"AKeyHasOneOpenChange":                              oneOpenChange,
 		"WhatAPeerSaidIsStorable":                           hostileText,

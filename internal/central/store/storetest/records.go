@@ -1,6 +1,7 @@
 package storetest
 
 import (
+	"slices"
 	"sync"
 	"testing"
 	"time"
@@ -80,5 +81,26 @@ func auditMentions(t *testing.T, w *world) {
 	w.must(err)
 	if len(all) != 51 {
 		t.Errorf("two records: got %d entries, want 51", len(all))
+	}
+}
+
+func pages(t *testing.T, w *world) {
+	want, _ := w.enrol(5)
+	var got []dlms.SystemTitle
+	var after dlms.SystemTitle
+	for {
+		some, err := w.MetersAfter(t.Context(), after, 2)
+		w.must(err)
+		if len(some) == 0 {
+			break
+		}
+		for _, m := range some {
+			got = append(got, m.Title)
+		}
+		after = some[len(some)-1].Title
+	}
+	n, err := w.CountMeters(t.Context())
+	if w.must(err); n != len(want) || !slices.Equal(got, want) {
+		t.Errorf("want %v, got %v, counted %d", want, got, n)
 	}
 }
