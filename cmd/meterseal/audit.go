@@ -2,19 +2,23 @@ package main
 
 import (
 	"errors"
+	"fmt"
 	"os"
 
 	"github.com/spf13/cobra"
 
+	"github.com/meterseal/meterseal/dlms"
 	"github.com/meterseal/meterseal/internal/central/audit"
+	"github.com/meterseal/meterseal/internal/keylog"
 )
 
 func auditCommand() *cobra.Command {
 	c := &cobra.Command{
-		Use: "audit", Short: "Look at an exported audit log, offline", Args: cobra.ArbitraryArgs, RunE: group,
-		Example: "  meterseal audit verify audit.jsonl --key PUBLICKEY",
+		Use: "audit", Short: "Verify an audit log offline, and read the life of a key in it", Args: cobra.ArbitraryArgs, RunE: group,
+		Example: `  meterseal audit verify audit.jsonl --key PUBLICKEY
+  meterseal audit show --meter 4D534C0000000001 --data ./is`,
 	}
-	c.AddCommand(auditVerifyCommand())
+	c.AddCommand(auditVerifyCommand(), auditShowCommand())
 	return c
 }
 
@@ -67,6 +71,8 @@ func verifyAudit(c *cobra.Command, path string, o audit.VerifyOptions, asJSON bo
 		return err
 	}
 	defer f.Close()
+	devices := deviceLogs{}
+	o.Each = devices.follow
 	tree, err := audit.Verify(f, o)
 	if errors.Is(err, audit.ErrTampered) {
 		return withHint(err, "this file is not what the log signed: keep it, and export again to see whether the log itself was changed")
@@ -74,8 +80,28 @@ func verifyAudit(c *cobra.Command, path string, o audit.VerifyOptions, asJSON bo
 	if err != nil {
 		return err
 	}
-	if asJSON {
-		return printJSON(c, map[string]any{"records": tree.N, "root": tree.Hash.String()})
+	entries := 0
+	for _, last := range devices {
+		entries += int(last.Sequence)
 	}
-	return printf(c, "%d records, all as signed; root %s\n", tree.N, tree.Hash)
+	if asJSON {
+		return printJSON(c, map[string]any{"records": tree.N, "root": tree.Hash.String(), "devices": len(devices), "device_entries": entries})
+	}
+	return printf(c, "%d records, all as signed; root %s\nlogs of %d devices joined in, %d entries, none missing\n",
+		tree.N, tree.Hash, len(devices), entries)
+}
+
+// deviceLogs are the newest entries of the devices' own logs, as they were joined into the audit log.
+type deviceLogs map[dlms.SystemTitle]keylog.Entry
+
+// follow checks that what a device tells follows from what it told before.
+func (d deviceLogs) follow(n int64, e audit.Entry) error {
+	if len(e.Log) == 0 {
+		return nil
+	}
+	if err := keylog.Verify(d[e.Subject.Device], e.Log); err != nil {
+		return fmt.Errorf("record %d: log of %s: %w", n, e.Subject.Device, err)
+	}
+	d[e.Subject.Device] = e.Log[len(e.Log)-1]
+	return nil
 }

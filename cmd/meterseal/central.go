@@ -68,7 +68,7 @@ quotas, clock_offset, utc_offset, retry_min, retry_max. Paths are meant from the
 		o.collectCommand(), o.readingsCommand(), o.sightingsCommand(), o.breakerCommand(), o.clockCommand(),
 		o.broadcastCommand(), o.rollCallCommand(),
 		o.changesCommand(), o.keysCommand(), o.grantCommand(), o.grantEndCommand(),
-		o.statusCommand(), o.auditExportCommand(), o.peopleCommand())
+		o.statusCommand(), o.auditExportCommand(), o.terminalLogCommand(), o.peopleCommand())
 	return c
 }
 

@@ -245,6 +245,7 @@ func (o *operator) statusCommand() *cobra.Command {
 				{"key changes open", strconv.Itoa(s.OpenChanges)},
 				{"bytes on the bus", fmt.Sprintf("%d in, %d out", s.BusBytesIn, s.BusBytesOut)},
 			}
+			rows = append(rows, alarmsOf(s)...)
 			for _, d := range s.Concentrators {
 				rows = append(rows, []string{"concentrator", d.String()})
 			}
@@ -262,6 +263,19 @@ func (o *operator) statusCommand() *cobra.Command {
 	})
 }
 
+// alarmsOf lists what somebody has to look at.
+func alarmsOf(s api.Status) (rows [][]string) {
+	for _, l := range s.Logs {
+		if !l.Due.IsZero() {
+			rows = append(rows, []string{"LOG MISSING", fmt.Sprintf("%s %s has not brought back its log since %s", l.Kind, l.Device, when(l.Due))})
+		}
+	}
+	for _, a := range s.Alarms {
+		rows = append(rows, []string{"ALARM", fmt.Sprintf("%s %s of %s: %s", when(a.At), a.Action, culprit(a), a.Cause)})
+	}
+	return rows
+}
+
 func (o *operator) auditExportCommand() *cobra.Command {
 	c := &cobra.Command{
 		Use:     "audit-export FILE",
@@ -276,4 +290,11 @@ func (o *operator) auditExportCommand() *cobra.Command {
 		}
 		return o.show(c, map[string]string{"out": out}, func() error { return printf(c, "%s\n", out) })
 	})
+}
+
+func culprit(a api.Alarm) string {
+	if !a.Device.IsZero() {
+		return a.Device.String()
+	}
+	return "meter " + named(a.Meter)
 }

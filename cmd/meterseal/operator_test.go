@@ -118,9 +118,28 @@ func (s *staff) grants(meter string) {
 		s.t.Errorf("read %v, want %s", got, meter)
 	}
 	s.exits(exitFailed, read+s.meters[1]).silent().stderr("does not cover this meter").stderr("hint: ask the central system")
+	s.life(meter)
 	s.ok("central grant-end " + id + " --data is").stdout("1 keys to change")
 	s.soon("central keys "+meter+" --data is", "^CC_LOCALE +v3 +active")
 	s.exits(exitFailed, read+meter).silent().stderr("hint: .*CC_LOCALE")
+}
+
+// life: what the terminal did comes back, and the keys' whole life is told.
+func (s *staff) life(meter string) {
+	s.t.Helper()
+	s.ok("terminal log --data tsp --out log.json").stdout("1 entries in log.json")
+	s.private("log.json")
+	s.ok("central terminal-log log.json --data is").stdout("1 new entries of terminal " + operatorTSP)
+	s.ok("central terminal-log log.json --data is").stdout("^0 new entries")
+	s.write("forged.json", strings.Replace(s.read("log.json"), "association terminal", "associated terminal", 1))
+	s.exits(exitFailed, "central terminal-log forged.json --data is").silent().stderr("not written by this terminal")
+	s.ok("audit show --meter " + meter + " --data is").
+		stdout("CC_LAN v1 .*\n.*came with the meter").stdout("CC_LAN v2 .*\n.*made in the vault").
+		stdout("sealed to " + operatorDC).stdout("wrapped under CCC").stdout("superseded by another version").
+		stdout(`used [0-9]+ times by system:is \(transfer\).*[0-9]+ opened`).
+		stdout(`used (once|[0-9]+ times) by ` + operatorDC + ` \(read/write\).*as its own log tells`).
+		stdout("used once by " + operatorTSP + ` \(terminal\).*grant [0-9a-f]{16} until 20`)
+	s.exits(exitFailed, "audit show --meter 4D534C00000000FF --data is").silent()
 }
 
 // audit: an export verifies, and one that was changed does not.
@@ -129,7 +148,8 @@ func (s *staff) audit() {
 	key, _ := s.ok("central status --json --data is").member("audit_key").(string)
 	s.ok("central audit-export audit.jsonl --data is")
 	s.private("audit.jsonl")
-	s.ok("audit verify audit.jsonl --key " + key).stdout("all as signed")
+	s.ok("audit verify audit.jsonl --key " + key).stdout("all as signed").stdout("logs of 2 devices joined in, [0-9]+ entries, none missing")
+	s.ok("audit show --meter " + s.meters[0] + " audit.jsonl --key " + key).stdout("CC_LOCALE v2").stdout("used once by " + operatorTSP)
 	s.write("changed.jsonl", strings.Replace(s.read("audit.jsonl"), "person:owner", "person:other", 1))
 	s.exits(exitFailed, "audit verify changed.jsonl --key "+key).silent().stderr("tampered")
 }

@@ -2,10 +2,13 @@ package main
 
 import (
 	"crypto/rand"
+	"encoding/json"
 	"errors"
+	"os"
 
 	"github.com/spf13/cobra"
 
+	"github.com/meterseal/meterseal/dlms/apdu"
 	"github.com/meterseal/meterseal/dlms/client"
 	"github.com/meterseal/meterseal/internal/config"
 	"github.com/meterseal/meterseal/internal/enrol"
@@ -29,7 +32,7 @@ func terminalCommand() *cobra.Command {
 	}
 	c.PersistentFlags().StringVar(&f.config, "config", "", "configuration file")
 	c.PersistentFlags().StringVar(&f.data, "data", "", "data directory of the terminal")
-	c.AddCommand(f.initCommand(), f.readCommand(), revokeTerminalCommand())
+	c.AddCommand(f.initCommand(), f.readCommand(), f.logCommand(), revokeTerminalCommand())
 	return c
 }
 
@@ -82,6 +85,54 @@ func (f *terminalFlags) initCommand() *cobra.Command {
 	}
 	e.add(c)
 	return c
+}
+
+func (f *terminalFlags) logCommand() *cobra.Command {
+	var out string
+	var after uint64
+	c := &cobra.Command{
+		Use:   "log",
+		Short: "Write the terminal's log of key use to a file, for the central system",
+		Long: `Writes what the terminal has noted of each use of a key, in a chain that shows a missing stretch, signed by the
+terminal, to a new file: 'meterseal central terminal-log FILE' takes it. The central system passes over what it knows.`,
+		Example: "  meterseal terminal log --data ./terminal --out log.json",
+		Args:    exactly(0),
+		RunE: func(c *cobra.Command, _ []string) error {
+			if err := need(c, "out"); err != nil {
+				return err
+			}
+			cfg, err := f.load(c)
+			if err != nil {
+				return err
+			}
+			t, err := terminal.Open(cfg, terminal.Deps{Now: clockWith(cfg.ClockOffset), Rand: rand.Reader})
+			if err != nil {
+				return err
+			}
+			file, err := t.LogFile(after)
+			if err = errors.Join(err, t.Close()); err != nil {
+				return err
+			}
+			if err := writeNew(out, func(w *os.File) error { return json.NewEncoder(w).Encode(file) }); err != nil {
+				return err
+			}
+			return printf(c, "%d entries in %s\n", len(file.Entries), out)
+		},
+	}
+	c.Flags().StringVar(&out, "out", "", "the new file")
+	c.Flags().Uint64Var(&after, "after", 0, "leave out the entries up to this one, which the central system has")
+	return c
+}
+
+// refusedBecause says what a meter's refusal means for the engineer.
+func refusedBecause(r *client.RejectError) string {
+	switch {
+	case r.Diagnostic == apdu.DiagnosticCallingTitleUnknown:
+		return "by the meter's clock the last day of the grant has passed, or eight other grants are in use there: ask for a new grant, or have its clock looked at"
+	case r.Result == apdu.AssociationRejectedTransient:
+		return "the meter cannot tell the day: the central system has to set its clock first (meterseal central clock)"
+	}
+	return "the meter holds another CC_LOCALE than the grant was made for: it has changed since, as it does when a grant is ended; ask for a new grant"
 }
 
 type readFlags struct {
@@ -138,7 +189,7 @@ func (r *readFlags) run(c *cobra.Command, cfg terminal.Config) error {
 		return withHint(err, "ask the central system for a new grant: meterseal central grant")
 	}
 	if reject := new(client.RejectError); errors.As(err, &reject) {
-		return withHint(err, "the meter holds another CC_LOCALE than the grant: it has changed since, as it does when a grant ends; ask for a new grant")
+		return withHint(err, "%s", refusedBecause(reject))
 	}
 	if err != nil {
 		return err

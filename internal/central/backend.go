@@ -47,6 +47,12 @@ func (is *IS) Status(ctx context.Context) (s api.Status, err error) {
 			s.Terminals = append(s.Terminals, d.Title)
 		}
 	}
+	if s.Logs, err = is.deviceLogs(ctx); err != nil {
+		return s, err
+	}
+	if s.Alarms, err = is.alarmed(ctx); err != nil {
+		return s, err
+	}
 	stats := is.wan.Stats()
 	s.BusBytesIn, s.BusBytesOut = stats.BytesIn, stats.BytesOut
 	s.OpenChanges, _, err = is.store.Changes().Open(ctx)

@@ -12,9 +12,7 @@ import (
 	"github.com/meterseal/meterseal/internal/central/api"
 	"github.com/meterseal/meterseal/internal/central/audit"
 	"github.com/meterseal/meterseal/internal/central/rotation"
-	"github.com/meterseal/meterseal/internal/central/store"
 	"github.com/meterseal/meterseal/internal/central/vault"
-	"github.com/meterseal/meterseal/internal/keylog"
 	"github.com/meterseal/meterseal/internal/role"
 )
 
@@ -279,26 +277,6 @@ func (is *IS) welcome(ctx context.Context) error {
 		}
 	}
 	return errors.Join(errs...)
-}
-
-// takeLog takes what a concentrator tells of its log. Where the beginning is missing it is asked for that: the database may
-// have been taken back.
-func (is *IS) takeLog(ctx context.Context, from dlms.SystemTitle, entries []keylog.Entry) error {
-	err := is.store.AppendDeviceLog(ctx, from, entries)
-	var gap *store.LogGapError
-	switch {
-	case err == nil:
-		is.gaps.Delete(from)
-		return nil
-	case errors.As(err, &gap):
-		if known, asked := is.gaps.Swap(from, gap.Known); asked && known == gap.Known {
-			is.alarm(ctx, from, actionLogGap, err) // it was asked for what is missing, and did not tell it
-		}
-		return errors.Join(err, &bus.Fault{Code: bus.FaultLogGap, Text: "entries before these are missing", From: gap.Known + 1})
-	default:
-		is.alarm(ctx, from, actionLogGap, err)
-		return err
-	}
 }
 
 // What an outside holder did that somebody has to look at.

@@ -13,6 +13,7 @@ import (
 	"github.com/meterseal/meterseal/dlms/security"
 	"github.com/meterseal/meterseal/internal/bus"
 	"github.com/meterseal/meterseal/internal/concentrator/keyring"
+	"github.com/meterseal/meterseal/internal/keylog"
 	"github.com/meterseal/meterseal/internal/role"
 )
 
@@ -117,7 +118,7 @@ func (c *Concentrator) try(ctx context.Context, l Line, t dlms.SystemTitle, vers
 		cfg.Dedicated, cfg.Broadcast = false, b
 		sap, name = role.SAPBroadcast, "broadcast"
 	}
-	if err := c.log.Append(fmt.Sprintf("association %s under %s", name, ref)); err != nil {
+	if err := c.log.Append(keylog.Use{As: name, Ref: ref}.String()); err != nil {
 		return nil, err
 	}
 	c.wakeSoon()

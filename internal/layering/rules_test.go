@@ -43,7 +43,7 @@ var importRules = []rule{
 	{from: "internal/config", may: []string{"dlms", "internal/role"}},
 	{from: "internal/transport", may: []string{"dlms/key"}},
 	{from: "internal/transport/transporttest", may: []string{"internal/transport"}},
-	{from: "internal/enrol", may: []string{"dlms", "dlms/key", "internal/role", "internal/transport"}},
+	{from: "internal/enrol", may: []string{"dlms", "dlms/key", "internal/keylog", "internal/role", "internal/transport"}},
 	{from: "internal/shipment", may: []string{"dlms", "dlms/key", "dlms/security", "internal/role", "internal/transport"}},
 	{from: "internal/keysfile", may: []string{"dlms", "dlms/key", "dlms/security"}},
 	{from: "internal/serial/...", may: []string{"dlms/link/iec62056"}},
@@ -58,12 +58,13 @@ var importRules = []rule{
 	{from: "internal/terminal/...", may: []string{"dlms/...", "internal/terminal/...", "internal/clock", "internal/role", "internal/enrol", "internal/transport", "internal/keylog", "internal/keysfile", "internal/config"}},
 
 	// The central system. The store implements what the others declare; the web reaches no key.
-	{from: "internal/central/audit", may: []string{"dlms", "dlms/key", "internal/clock", "internal/role"}},
+	{from: "internal/central/audit", may: []string{"dlms", "dlms/key", "internal/clock", "internal/keylog", "internal/role"}},
+	{from: "internal/central/life", may: []string{"dlms", "internal/central/audit", "internal/keylog", "internal/role"}},
 	{from: "internal/central/lease", may: []string{"dlms", "internal/defence"}},
 	{from: "internal/central/access", may: []string{"internal/central/audit"}},
 	{from: "internal/central/vault", may: []string{"dlms", "dlms/apdu", "dlms/key", "dlms/security", "internal/central/audit", "internal/clock", "internal/defence", "internal/role", "internal/enrol", "internal/shipment", "internal/transport"}},
 	{from: "internal/central/vault/pkcs11", may: []string{"dlms", "dlms/key", "dlms/security", "internal/central/vault", "internal/enrol", "internal/role", "internal/transport"}},
-	{from: "internal/central/vault/vaulttest", may: []string{"dlms", "dlms/key", "dlms/security", "internal/central/vault", "internal/enrol", "internal/role", "internal/transport"}},
+	{from: "internal/central/vault/vaulttest", may: []string{"dlms", "dlms/key", "dlms/security", "internal/central/vault", "internal/enrol", "internal/keylog", "internal/role", "internal/transport"}},
 	{from: "internal/central/fleet", may: []string{"dlms", "dlms/key", "internal/central/audit", "internal/clock", "internal/role", "internal/enrol", "internal/shipment"}},
 	{from: "internal/central/backup", may: []string{"dlms", "internal/central/audit", "internal/central/fleet", "internal/central/store", "internal/central/vault", "internal/role"}},
 	{from: "internal/central/collect/dayblock", may: []string{"dlms"}},
@@ -71,7 +72,7 @@ var importRules = []rule{
 	{from: "internal/central/rotation", may: []string{"dlms", "dlms/apdu", "dlms/client", "dlms/key", "dlms/link", "dlms/security", "internal/central/vault", "internal/central/fleet", "internal/central/audit", "internal/central/lease", "internal/clock", "internal/defence", "internal/role", "internal/bus"}},
 	{from: "internal/central/relay", may: []string{"dlms", "dlms/apdu", "dlms/client", "dlms/key", "dlms/link", "dlms/security", "internal/central/vault", "internal/central/rotation", "internal/central/fleet", "internal/central/audit", "internal/central/lease", "internal/clock", "internal/role", "internal/bus"}},
 	{from: "internal/central/store/...", may: []string{"dlms", "internal/central/access", "internal/central/vault", "internal/central/fleet", "internal/central/collect", "internal/central/rotation", "internal/central/audit", "internal/central/lease", "internal/central/store/...", "internal/defence", "internal/role", "internal/keylog"}},
-	{from: "internal/central/api", may: []string{"dlms", "dlms/key", "internal/central/access", "internal/central/fleet", "internal/central/rotation", "internal/central/collect", "internal/central/audit", "internal/clock", "internal/role", "internal/bus", "internal/enrol", "internal/shipment", "internal/transport"}},
+	{from: "internal/central/api", may: []string{"dlms", "dlms/key", "internal/central/access", "internal/central/fleet", "internal/central/rotation", "internal/central/collect", "internal/central/audit", "internal/central/life", "internal/clock", "internal/role", "internal/bus", "internal/enrol", "internal/shipment", "internal/transport"}},
 	{from: "internal/central/console", may: []string{"dlms", "dlms/key", "internal/central/fleet", "internal/central/rotation", "internal/central/collect", "internal/central/audit", "internal/clock", "internal/role"}},
 	{from: "internal/central", may: []string{"dlms/...", "internal/central/...", "internal/clock", "internal/defence", "internal/role", "internal/bus", "internal/enrol", "internal/keylog", "internal/shipment", "internal/transport", "internal/config"}},
 
@@ -160,7 +161,7 @@ var namesOnly = []struct {
 		[]string{"CheckValue", "Fingerprint", "ParseCheckValue", "ParseFingerprint"},
 	},
 	{[]string{"internal/central/api", "internal/central/console"}, "internal/shipment", []string{"Report", "RowFault", "Fault", "MakerPublic"}},
-	{[]string{"internal/central/api", "internal/central/console"}, "internal/enrol", []string{"File", "Grant"}},
+	{[]string{"internal/central/api", "internal/central/console"}, "internal/enrol", []string{"File", "Grant", "LogFile"}},
 }
 
 // revealing: the functions and methods of keyPackage that give the bytes of a key, and who may use them. A name

@@ -18,7 +18,6 @@ import (
 	"time"
 
 	"github.com/meterseal/meterseal/dlms"
-	"github.com/meterseal/meterseal/dlms/apdu"
 	"github.com/meterseal/meterseal/dlms/client"
 	"github.com/meterseal/meterseal/dlms/key"
 	"github.com/meterseal/meterseal/dlms/link/hdlc"
@@ -145,28 +144,10 @@ func (t *Terminal) Associate(ctx context.Context, g enrol.Grant, meter dlms.Syst
 	if err != nil {
 		return nil, err
 	}
-	if err := t.log.Append(fmt.Sprintf("association with %s under grant %s", sealed.Ref(), g.ID)); err != nil {
+	if err := t.log.Append(keylog.Use{As: "terminal", Ref: sealed.Ref(), Grant: g.ID, LastDay: sealed.LastDay}.String()); err != nil {
 		return nil, err
 	}
-	s, err := t.open(ctx, sealed, address, long)
-	return s, explain(err, sealed)
-}
-
-// explain says what a meter's refusal of a derived key means for the engineer.
-func explain(err error, sealed enrol.SealedKey) error {
-	var r *client.RejectError
-	if sealed.LastDay.IsZero() || !errors.As(err, &r) {
-		return err
-	}
-	switch {
-	case r.Diagnostic == apdu.DiagnosticCallingTitleUnknown:
-		return fmt.Errorf("%w: by the meter's clock the last day of the grant, %s, has passed, or eight other grants are in use; ask for a new grant, and have the meter's clock looked at", err, sealed.LastDay)
-	case r.Result == apdu.AssociationRejectedTransient:
-		return fmt.Errorf("%w: the meter cannot tell the day; have the central system set its clock first", err)
-	case r.Diagnostic == apdu.DiagnosticAuthenticationFailure:
-		return fmt.Errorf("%w: the meter has another CC_LOCALE than %s; ask for a new grant", err, sealed.Ref())
-	}
-	return err
+	return t.open(ctx, sealed, address, long)
 }
 
 // longTerm opens a sealed key and joins it with its counters, which start where the IS says that nobody has been.
@@ -288,4 +269,15 @@ func (t *Terminal) Read(ctx context.Context, g enrol.Grant, meter dlms.SystemTit
 }
 
 // Log returns the log's entries after a sequence, for the IS at the next contact.
-func (t *Terminal) Log(after uint64) ([]keylog.Entry, error) { return t.log.Since(after, 10_000) }
+func (t *Terminal) Log(after uint64) ([]keylog.Entry, error) {
+	return t.log.Since(after, enrol.MaxLogEntries)
+}
+
+// LogFile is what is brought back of the log: its entries after a sequence, signed.
+func (t *Terminal) LogFile(after uint64) (enrol.LogFile, error) {
+	entries, err := t.Log(after)
+	if err != nil {
+		return enrol.LogFile{}, err
+	}
+	return t.id.LogFile(entries)
+}

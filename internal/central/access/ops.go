@@ -34,6 +34,7 @@ const (
 	OpCampaignAbort   Op = "campaign.abort"
 	OpExposure        Op = "exposure.show"
 	OpRevokeTerminal  Op = "terminal.revoke"
+	OpTerminalLog     Op = "terminal.log"
 	OpBreaker         Op = "breaker.operate"
 	OpBreakerStatus   Op = "breaker.status"
 	OpClock           Op = "clock.set"
@@ -122,6 +123,7 @@ var rules = map[Op]Rule{
 	OpCampaignAbort:  {Does: "abort a campaign", Roles: keyWork, Dual: true},
 	OpExposure:       {Does: "see who holds which keys", Roles: staff},
 	OpRevokeTerminal: {Does: "revoke a terminal", Roles: []Role{Operator, Custodian, FieldManager}},
+	OpTerminalLog:    {Does: "take the log that a terminal has brought back", Roles: field},
 	OpBreaker:        {Does: "operate a breaker", Roles: []Role{Operator}},
 	OpBreakerStatus:  {Does: "see a breaker", Roles: []Role{Operator, Auditor, FieldManager}},
 	OpClock:          {Does: "set a clock", Roles: field},

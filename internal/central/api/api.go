@@ -11,6 +11,7 @@ import (
 	"github.com/meterseal/meterseal/dlms"
 	"github.com/meterseal/meterseal/internal/bus"
 	"github.com/meterseal/meterseal/internal/central/collect"
+	"github.com/meterseal/meterseal/internal/central/life"
 	"github.com/meterseal/meterseal/internal/central/rotation"
 	"github.com/meterseal/meterseal/internal/enrol"
 	"github.com/meterseal/meterseal/internal/role"
@@ -72,6 +73,10 @@ type Backend interface {
 	Grant(ctx context.Context, g GrantRequest) (enrol.Grant, error)
 	// EndGrant ends a grant, and asks for new CC_LOCALE of its meters.
 	EndGrant(ctx context.Context, id string) (Asked, error)
+	// TakeTerminalLog takes what a terminal has brought back of its own log of key use.
+	TakeTerminalLog(ctx context.Context, f enrol.LogFile) (LogTaken, error)
+	// KeyLife tells the whole life of a meter's keys, from the audit log and from what devices have told.
+	KeyLife(ctx context.Context, meter dlms.SystemTitle) (life.Life, error)
 	// RollCall opens an association of the IS's own with every meter.
 	RollCall(ctx context.Context) (RollCall, error)
 	// Keys tells the life of a meter's keys.
@@ -136,6 +141,9 @@ type Status struct {
 	Concentrators []dlms.SystemTitle `json:"concentrators"`
 	Terminals     []dlms.SystemTitle `json:"terminals"`
 	OpenChanges   int                `json:"open_changes"`
+	// Logs is how far the logs of devices are known, Alarms the newest alarms on the record.
+	Logs   []DeviceLog `json:"logs,omitempty"`
+	Alarms []Alarm     `json:"alarms,omitempty"`
 	// BusBytesIn and Out count the WAN as the IS sees it.
 	BusBytesIn  uint64 `json:"bus_bytes_in"`
 	BusBytesOut uint64 `json:"bus_bytes_out"`
@@ -273,6 +281,33 @@ type GrantRequest struct {
 	Meters    []dlms.SystemTitle `json:"meters"`
 	NotBefore time.Time          `json:"not_before"`
 	NotAfter  time.Time          `json:"not_after"`
+}
+
+// LogTaken says what was new in a device's log, and how far it is known now.
+type LogTaken struct {
+	Terminal dlms.SystemTitle `json:"terminal"`
+	Taken    int              `json:"taken"`
+	Last     uint64           `json:"last"`
+}
+
+// DeviceLog is how far the own log of a device is known.
+type DeviceLog struct {
+	Device dlms.SystemTitle `json:"device"`
+	Kind   string           `json:"kind"`
+	// Last is the newest entry that is known, and At its time by the device's clock.
+	Last uint64    `json:"last"`
+	At   time.Time `json:"at,omitzero"`
+	// Due says since when the log of a terminal is missed: since the end of its last grant. Zero: it is not.
+	Due time.Time `json:"due,omitzero"`
+}
+
+// Alarm is something that somebody has to look at, as the audit log has it.
+type Alarm struct {
+	At     time.Time        `json:"at"`
+	Action string           `json:"action"`
+	Device dlms.SystemTitle `json:"device,omitzero"`
+	Meter  dlms.SystemTitle `json:"meter,omitzero"`
+	Cause  string           `json:"cause,omitempty"`
 }
 
 // RollCall says which meters the IS could open an association with.

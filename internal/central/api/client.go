@@ -17,6 +17,7 @@ import (
 	"github.com/meterseal/meterseal/internal/bus"
 	"github.com/meterseal/meterseal/internal/central/access"
 	"github.com/meterseal/meterseal/internal/central/collect"
+	"github.com/meterseal/meterseal/internal/central/life"
 	"github.com/meterseal/meterseal/internal/central/rotation"
 	"github.com/meterseal/meterseal/internal/enrol"
 	"github.com/meterseal/meterseal/internal/shipment"
@@ -278,6 +279,16 @@ func (c *Client) Grant(ctx context.Context, g GrantRequest) (enrol.Grant, error)
 // EndGrant implements Backend.
 func (c *Client) EndGrant(ctx context.Context, id string) (Asked, error) {
 	return ask[Asked](ctx, c, "/v1/grants/end", named{id})
+}
+
+// TakeTerminalLog implements Backend.
+func (c *Client) TakeTerminalLog(ctx context.Context, f enrol.LogFile) (LogTaken, error) {
+	return ask[LogTaken](ctx, c, "/v1/terminals/log", f)
+}
+
+// KeyLife implements Backend.
+func (c *Client) KeyLife(ctx context.Context, meter dlms.SystemTitle) (life.Life, error) {
+	return ask[life.Life](ctx, c, "/v1/keys/life", title{meter})
 }
 
 // RollCall implements Backend.

@@ -75,6 +75,8 @@ func routes(b Backend, g *access.Gate) *router {
 	route(r, access.OpEndGrant, "POST /v1/grants/end", func(ctx context.Context, q named) (Asked, error) { return b.EndGrant(ctx, q.Name) })
 	route(r, access.OpRollCall, "POST /v1/rollcall", func(ctx context.Context, _ none) (RollCall, error) { return b.RollCall(ctx) })
 	route(r, access.OpKeys, "POST /v1/keys", titled(b.Keys))
+	route(r, access.OpKeys, "POST /v1/keys/life", titled(b.KeyLife))
+	route(r, access.OpTerminalLog, "POST /v1/terminals/log", b.TakeTerminalLog)
 	route(r, access.OpRoot, "GET /v1/vault/root", func(ctx context.Context, _ none) (Root, error) { return b.Root(ctx) })
 	route(r, access.OpRotateRoot, "POST /v1/vault/root/rotate", b.RotateRoot)
 	route(r, access.OpRetireTerm, "POST /v1/vault/root/retire", b.RetireTerm)

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/meterseal/meterseal/dlms"
+	"github.com/meterseal/meterseal/internal/keylog"
 	"github.com/meterseal/meterseal/internal/role"
 )
 
@@ -57,6 +58,8 @@ type Entry struct {
 	Subject Subject           `json:"subject,omitzero"`
 	Outcome string            `json:"outcome,omitempty"`
 	Detail  map[string]string `json:"detail,omitempty"`
+	// Log is what a device has told of its own use of keys, as its own hash-chained log has it.
+	Log []keylog.Entry `json:"log,omitempty"`
 	// Keys are the keys that it was done to where those are several: whatever else there is to say is the same for all of
 	// them. Log writes them, so that a batch is one record; who appends entries or reads them sees one for each key.
 	Keys []KeyName `json:"keys,omitempty"`

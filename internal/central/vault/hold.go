@@ -61,6 +61,9 @@ type Hold interface {
 	// SealGrant completes a grant, whose keys are sealed already, for its terminal.
 	SealGrant(d DeviceRow, g enrol.Grant) (enrol.Grant, error)
 
+	// VerifyLog says whether a terminal wrote its log file, by the MAC under the key that it has enrolled with.
+	VerifyLog(d DeviceRow, f enrol.LogFile) error
+
 	// CheckDevice proves that the two keys of a device open.
 	CheckDevice(d DeviceRow) error
 	// AdoptDevice puts the two keys of an enrolment file at rest.

@@ -167,6 +167,26 @@ func CheckGrant(d DeviceRow, g enrol.Grant) error {
 	return nil
 }
 
+// VerifyLog implements Hold.
+func (r *Root) VerifyLog(d DeviceRow, f enrol.LogFile) error {
+	if err := CheckLog(d, f); err != nil {
+		return err
+	}
+	_, mac, err := r.openDevice(d)
+	if err != nil {
+		return err
+	}
+	return f.Verify(mac)
+}
+
+// CheckLog refuses a log as that of another device.
+func CheckLog(d DeviceRow, f enrol.LogFile) error {
+	if f.Terminal != d.Title {
+		return fmt.Errorf("%w: a log of %s as that of %s", ErrRow, f.Terminal, d.Title)
+	}
+	return nil
+}
+
 // CheckDevice implements Hold.
 func (r *Root) CheckDevice(d DeviceRow) error {
 	_, _, err := r.openDevice(d)

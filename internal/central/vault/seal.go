@@ -271,6 +271,18 @@ func (v *Software) sealGrant(ctx context.Context, by audit.Actor, grant string) 
 	return v.finishGrant(ctx, by, out)
 }
 
+// VerifyLog implements Vault. A terminal that was revoked is heard too: what it did is wanted most of all.
+func (v *Software) VerifyLog(ctx context.Context, f enrol.LogFile) error {
+	d, ok, err := v.store.DeviceRow(ctx, f.Terminal)
+	if err != nil {
+		return err
+	}
+	if !ok || d.Kind != kindTerminal {
+		return fmt.Errorf("%w: %s is no terminal", ErrTitle, f.Terminal)
+	}
+	return v.keys.VerifyLog(d, f)
+}
+
 func (v *Software) localKeys(ctx context.Context, titles []dlms.SystemTitle) ([]role.KeyRef, error) {
 	targets := make([]Target, len(titles))
 	for i, t := range titles {

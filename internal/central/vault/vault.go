@@ -52,6 +52,8 @@ type Vault interface {
 	// SealGrant makes the document of a live grant for its terminal. Of meters of the profile hardened it holds what is
 	// derived from CC_LOCALE until the grant's last day.
 	SealGrant(ctx context.Context, by audit.Actor, grant string) (enrol.Grant, error)
+	// VerifyLog says whether a terminal wrote the file of its own log of key use.
+	VerifyLog(ctx context.Context, f enrol.LogFile) error
 	// OpenFor gives handles to open associations with, as the central system under its own title: CC_IS and
 	// CC_LAN, any version that was ever sent. Outcomes are reported with Finish.
 	OpenFor(ctx context.Context, by audit.Actor, own dlms.SystemTitle, purpose string, keys []role.KeyRef) ([]Opened, error)

@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"context"
 	"errors"
-	"path/filepath"
 	"slices"
 	"testing"
 	"time"
@@ -15,7 +14,6 @@ import (
 	"github.com/meterseal/meterseal/internal/central/rotation"
 	"github.com/meterseal/meterseal/internal/central/store"
 	"github.com/meterseal/meterseal/internal/central/vault"
-	"github.com/meterseal/meterseal/internal/keylog"
 	"github.com/meterseal/meterseal/internal/role"
 )
 
@@ -246,27 +244,6 @@ func epochs(t *testing.T, w *world) {
 			t.Errorf("boot %d: want %v, got %v", c.epoch, c.want, err)
 		}
 	}
-}
-
-func deviceLog(t *testing.T, w *world) {
-	_, dc := w.enrol(1)
-	l, err := keylog.Open(filepath.Join(t.TempDir(), "log"), func() time.Time { return at })
-	w.must(err)
-	defer l.Close()
-	for range 4 {
-		w.must(l.Append("used CC_LAN: \u00e9"))
-	}
-	entries, err := l.Since(0, 4)
-	w.must(err)
-	w.must(w.AppendDeviceLog(t.Context(), dc, entries[:2]))
-	if err := w.AppendDeviceLog(t.Context(), dc, entries[3:]); !errors.Is(err, keylog.ErrChain) {
-		t.Errorf("a gap: want ErrChain, got %v", err)
-	}
-	w.must(w.AppendDeviceLog(t.Context(), dc, entries[1:])) // what is there already is passed over
-	if err := w.CheckDeviceLog(t.Context(), dc, 3); !errors.Is(err, store.ErrEpoch) {
-		t.Errorf("a log that is shorter than what it told: want ErrEpoch, got %v", err)
-	}
-	w.must(w.CheckDeviceLog(t.Context(), dc, 4))
 }
 
 func (w *world) ask(dc dlms.SystemTitle, roles []role.Role, meters ...dlms.SystemTitle) int {

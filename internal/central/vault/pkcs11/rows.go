@@ -198,6 +198,20 @@ func (t *Token) SealGrant(d vault.DeviceRow, g enrol.Grant) (enrol.Grant, error)
 	return g, nil
 }
 
+// VerifyLog implements vault.Hold.
+func (t *Token) VerifyLog(d vault.DeviceRow, f enrol.LogFile) error {
+	if err := vault.CheckLog(d, f); err != nil {
+		return err
+	}
+	return t.do("verify a terminal's log", func(s *session) error {
+		dev, err := s.deviceKeys(d, nil, t.tmpl.sign)
+		if err != nil {
+			return err
+		}
+		return f.VerifyWith(func(text []byte) ([]byte, error) { return s.sum(dev.mac, text) })
+	})
+}
+
 // CheckDevice implements vault.Hold.
 func (t *Token) CheckDevice(d vault.DeviceRow) error {
 	return t.do("check the keys of a device", func(s *session) error {

@@ -4,6 +4,7 @@ import (
 	"github.com/meterseal/meterseal/dlms"
 	"github.com/meterseal/meterseal/internal/central/vault"
 	"github.com/meterseal/meterseal/internal/enrol"
+	"github.com/meterseal/meterseal/internal/keylog"
 	"github.com/meterseal/meterseal/internal/role"
 )
 
@@ -132,6 +133,28 @@ func (r *rig) grant() {
 	g.Terminal = dc
 	_, err = r.hold.SealGrant(d, g)
 	r.refused("for another terminal", vault.ErrRow, err)
+}
+
+func (r *rig) terminalLog() {
+	d, id := r.enrolled(enrol.Terminal, tsp)
+	f, err := id.LogFile([]keylog.Entry{{Sequence: 1, Time: at, Text: "a use", Hash: []byte("hash")}})
+	r.ok(err)
+	r.ok(r.hold.VerifyLog(d, f))
+	for what, alter := range map[string]func(f *enrol.LogFile){
+		"an entry": func(f *enrol.LogFile) {
+			f.Entries = []keylog.Entry{{Sequence: 1, Time: at, Text: "another use", Hash: []byte("hash")}}
+		},
+		"MAC":    func(f *enrol.LogFile) { f.MAC = flipped(f.MAC, 1) },
+		"no MAC": func(f *enrol.LogFile) { f.MAC = nil },
+		"schema": func(f *enrol.LogFile) { f.Schema = "x" },
+	} {
+		bad := f
+		alter(&bad)
+		r.refused(what, enrol.ErrLogFile, r.hold.VerifyLog(d, bad))
+	}
+	bad := f
+	bad.Terminal = dc
+	r.refused("another terminal's", vault.ErrRow, r.hold.VerifyLog(d, bad))
 }
 
 func (r *rig) adoptCopy() {

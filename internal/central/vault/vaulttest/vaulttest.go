@@ -102,6 +102,7 @@ func Run(t *testing.T, k Kit) {
 		{"nothing is derived for anybody but a terminal, nor without a last day", (*rig).deriveRefuses, false},
 		{"a terminal verifies its grant", (*rig).grant, false},
 		{"a copy comes back from its device and from no other", (*rig).adoptCopy, false},
+		{"a terminal's log is its own, as it wrote it", (*rig).terminalLog, false},
 		{"an enrolment file opens in its vault alone", (*rig).enrolment, false},
 		{"the keys of a file come in, and what is none is refused", (*rig).consignment, false},
 		{"keys go to another vault and are the same there", (*rig).release, false},
