@@ -72,7 +72,9 @@ func (k *keeper) watchRoot(ctx context.Context, c *cobra.Command, is *api.Client
 		if err != nil {
 			return err
 		}
-		bar.set(r.Done, r.All)
+		if r.All > 0 {
+			bar.set(r.Done, r.All)
+		}
 		if now := strings.Join(r.Waiting, " "); now != waiting {
 			if waiting = now; now != "" {
 				notef(c, "waiting for the root file of %s: copy vault.root there, or name the node with --without", now)

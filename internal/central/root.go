@@ -18,6 +18,9 @@ func (is *IS) RotateRoot(ctx context.Context, q api.RootRotation) (api.Root, err
 	if err := is.vault.RotateRoot(ctx, who(ctx), q.Reason, q.Without); err != nil {
 		return api.Root{}, err
 	}
+	if err := is.vault.Follow(ctx); err != nil {
+		return api.Root{}, err
+	}
 	is.kickRoot()
 	return is.Root(ctx)
 }
