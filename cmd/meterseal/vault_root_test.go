@@ -6,9 +6,6 @@ import (
 	"regexp"
 	"testing"
 	"time"
-
-	"github.com/meterseal/meterseal/internal/central/access"
-	"github.com/meterseal/meterseal/internal/central/api"
 )
 
 // custody lets two key custodians in, on a system at rest.
@@ -28,15 +25,8 @@ func (r *rig) dual(line string) *outcome {
 	if id == nil {
 		r.t.Fatalf("no approval in %s", asked.errOut)
 	}
-	dave, err := access.LoadIdentity(r.path("custody/dave.pem"))
-	if err != nil {
-		r.t.Fatal(err)
-	}
-	is := api.NewClient(api.Target{Data: r.path("is"), As: dave})
-	defer is.Close()
-	if _, err := is.Approve(r.t.Context(), api.Decision{ID: id[1], Reason: "seen"}); err != nil {
-		r.t.Fatal(err)
-	}
+	r.exits(exitFailed, "approve give "+id[1]+" --reason self --config central.yaml --as custody/carol.pem").silent()
+	r.ok("approve give " + id[1] + " --reason seen --config central.yaml --as custody/dave.pem")
 	return r.ok(line + " --as custody/carol.pem")
 }
 
@@ -55,7 +45,7 @@ func TestARootIsRotatedRetiredAndRestored(t *testing.T) {
 		stdout("^2 +seals").stdout("every row is under term 2").stderr("rows sealed anew: 8 of 8")
 	r.ok("vault backup after --config central.yaml --as custody/carol.pem")
 	r.dual("vault retire-term 1 --backup after --config central.yaml").stdout("^1 +retired").stdout("^2 +seals")
-	r.ok("central import shipment.age --config central.yaml").stdout("0 imported, 2 unchanged")
+	r.ok("central import shipment.jsonl --config central.yaml").stdout("0 imported, 2 unchanged")
 	is.stop()
 
 	// A backup from before is worth nothing with the root as it is, and one from after all.
@@ -81,9 +71,10 @@ func TestLaw5AProcessKilledInARotationOfTheRootLosesNoKey(t *testing.T) {
 	r.write("central.yaml", "data: is\njournal: disk2/key.journal\nsystem_title: 4D53490000000001\nlisten: 127.0.0.1:0\n")
 	to := r.ok("central init --config central.yaml --json").member("recipient")
 	r.custody()
-	r.ok(fmt.Sprintf("maker shipment --count %d --to %s --out shipment.age --factory-identity factory.key --factory-out meters.age", meters, to))
+	r.ok(fmt.Sprintf("maker shipment --count %d --to %s --out shipment.jsonl --key maker.key --factory-identity factory.key --factory-out meters.age", meters, to))
 	is, _ := r.serve("central --config central.yaml", "central system is up")
-	r.ok("central import shipment.age --config central.yaml").stdout(fmt.Sprintf("%d imported", meters))
+	r.knowsMaker("--config central.yaml")
+	r.ok("central import shipment.jsonl --config central.yaml").stdout(fmt.Sprintf("%d imported", meters))
 	for i := range 6 {
 		r.dual(fmt.Sprintf("vault rotate-root --reason round-%d --config central.yaml", i))
 		time.Sleep(time.Duration(25*i) * time.Millisecond)
