@@ -82,6 +82,7 @@ var importRules = []rule{
 	{from: "internal/rotationbench", may: []string{"dlms/...", "internal/..."}},
 	{from: "internal/sim", may: []string{"dlms/...", "internal/..."}},
 	{from: "internal/layering"},
+	{from: "internal/leaktest"},
 	{from: "cmd/meterseal", may: []string{"dlms/...", "internal/..."}},
 }
 

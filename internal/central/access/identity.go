@@ -28,7 +28,7 @@ type Identity struct {
 	Roles    []Role
 	NotAfter time.Time
 	cert, ca *x509.Certificate
-	key      *ecdsa.PrivateKey
+	key      func() *ecdsa.PrivateKey // in a closure, which reflection does not see into
 }
 
 // String names it.
@@ -96,7 +96,7 @@ func PersonFile(data, name string) string { return filepath.Join(data, Dir, name
 
 // Write writes the identity into a new file that its owner alone can read.
 func (i *Identity) Write(path string) error {
-	b, err := encodeIdentity(i.key, i.cert, i.ca)
+	b, err := encodeIdentity(i.key(), i.cert, i.ca)
 	if err != nil {
 		return err
 	}
@@ -160,7 +160,7 @@ func newIdentity(key *ecdsa.PrivateKey, certs []*x509.Certificate) (*Identity, e
 	if pub, ok := certs[0].PublicKey.(*ecdsa.PublicKey); !ok || !pub.Equal(key.Public()) {
 		return nil, fmt.Errorf("%w: of another key", ErrIdentity)
 	}
-	return &Identity{Name: name, Roles: roles, NotAfter: certs[0].NotAfter, cert: certs[0], ca: certs[1], key: key}, nil
+	return &Identity{Name: name, Roles: roles, NotAfter: certs[0].NotAfter, cert: certs[0], ca: certs[1], key: func() *ecdsa.PrivateKey { return key }}, nil
 }
 
 // FindIdentity finds the identity to go by. As is a name, of a file in the people directory of the data directory, or a
@@ -213,7 +213,7 @@ func (i *Identity) ClientTLS() *tls.Config {
 	pool := x509.NewCertPool()
 	pool.AddCert(i.ca)
 	return &tls.Config{
-		Certificates: []tls.Certificate{{Certificate: [][]byte{i.cert.Raw}, PrivateKey: i.key}},
+		Certificates: []tls.Certificate{{Certificate: [][]byte{i.cert.Raw}, PrivateKey: i.key()}},
 		RootCAs:      pool, ServerName: ServerName, MinVersion: tls.VersionTLS13,
 	}
 }

@@ -94,17 +94,17 @@ type Consignment interface {
 type Identity struct {
 	id     string
 	signer *audit.Signer
-	reader *age.X25519Identity
+	reader func() *age.X25519Identity // in a closure, which reflection does not see into
 }
 
 // ID names the vault.
 func (i *Identity) ID() string { return i.id }
 
 // Recipient is what the vault's backups are encrypted to.
-func (i *Identity) Recipient() string { return i.reader.Recipient().String() }
+func (i *Identity) Recipient() string { return i.reader().Recipient().String() }
 
 // Decrypt reads what was encrypted to the vault's recipient: a file of its own backup.
-func (i *Identity) Decrypt(in io.Reader) (io.Reader, error) { return age.Decrypt(in, i.reader) }
+func (i *Identity) Decrypt(in io.Reader) (io.Reader, error) { return age.Decrypt(in, i.reader()) }
 
 // Signer signs the checkpoints of the audit log.
 func (i *Identity) Signer() *audit.Signer { return i.signer }

@@ -206,9 +206,11 @@ func (f rootFile) root(at *rootAt) (*Root, error) {
 	if r.signer, err = audit.NewSigner("meterseal-vault-"+f.Vault[:16], ed25519.NewKeyFromSeed(seed)); err != nil {
 		return nil, fmt.Errorf("%w: %w", ErrRoot, err)
 	}
-	if r.reader, err = age.ParseX25519Identity(f.Age); err != nil {
+	reader, err := age.ParseX25519Identity(f.Age)
+	if err != nil {
 		return nil, fmt.Errorf("%w: age identity is damaged", ErrRoot)
 	}
+	r.reader = func() *age.X25519Identity { return reader }
 	if f.Token != nil { // the transport key is there too
 		return r, nil
 	}
