@@ -18,13 +18,13 @@ func (s *Store) noteSpent(ctx context.Context, refs []role.KeyRef) error {
 }
 
 // Spent lists keys in force under which some counter has passed half of its range, of a sender or of a meter, and which
-// are not being changed, at most limit.
+// are not being changed, at most limit. CROSS JOIN has SQLite begin with the few that are spent.
 func (s *Store) Spent(ctx context.Context, limit int) ([]rotation.MeterRole, error) {
 	return list(ctx, s, func(r scanner) (k rotation.MeterRole, err error) {
 		return k, r.Scan(titleOf(&k.Meter), &k.Role)
-	}, `SELECT k.meter, k.role FROM spent_keys x
-		JOIN keys k ON k.meter = x.meter AND k.role = x.role AND k.version = x.version AND k.state = 'active' AND k.role > 1
-		JOIN meters m ON m.title = k.meter AND m.concentrator IS NOT NULL AND m.state = 'enrolled'
-		WHERE NOT EXISTS (SELECT 1 FROM changes c WHERE c.meter = k.meter AND c.role = k.role AND c.step <> 'done')
-		ORDER BY k.meter, k.role LIMIT ?`, limit)
+	}, `SELECT x.meter, x.role FROM spent_keys x CROSS JOIN keys k CROSS JOIN meters m
+		WHERE k.meter = x.meter AND k.role = x.role AND k.version = x.version AND k.state = 'active' AND x.role > 1
+		AND m.title = x.meter AND m.concentrator IS NOT NULL AND m.state = 'enrolled'
+		AND NOT EXISTS (SELECT 1 FROM changes c WHERE c.meter = x.meter AND c.role = x.role AND c.step <> 'done')
+		ORDER BY x.meter, x.role LIMIT ?`, limit)
 }

@@ -126,3 +126,26 @@ func TestADirectoryIsLockedOnce(t *testing.T) {
 	}
 	_ = unlock()
 }
+
+func TestNothingIsAppendedToAFileThatAnotherHasTakenThePlaceOf(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "lines")
+	o, err := OpenLines(path)
+	if err != nil || o.Append([]byte("one")) != nil {
+		t.Fatal(err)
+	}
+	if err := ReplaceLines(path, []byte("another one")); err != nil {
+		t.Fatal(err)
+	}
+	if err := o.Append([]byte("two")); !errors.Is(err, errOther) {
+		t.Errorf("a file that was replaced: got %v", err)
+	}
+	if o, err = OpenLines(path); err != nil || len(o.Content) != 1 || string(o.Content[0]) != "another one" {
+		t.Fatalf("got %q, %v", o.Content, err)
+	}
+	if err := o.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if err := o.Append([]byte("two")); !errors.Is(err, os.ErrClosed) {
+		t.Errorf("after Close: got %v", err)
+	}
+}

@@ -20,10 +20,11 @@ const (
 	checkSize = 9 // eight hexadecimal digits and a space
 )
 
-// Lines is a file that grows by lines, each with its CRC-32C in front. A line never holds a line feed.
+// Lines is a file that grows by lines, each with its CRC-32C in front. A line never holds a line feed. The file is open only
+// while it is written: a concentrator has thousands of them.
 type Lines struct {
 	mu   sync.Mutex
-	file *os.File
+	path string
 	size int64
 	err  error // a write that failed leaves the end of the file unknown: nothing more is appended
 }
@@ -45,15 +46,15 @@ func OpenLines(path string) (Opened, error) {
 	if err != nil {
 		return Opened{}, err
 	}
-	o := Opened{Lines: &Lines{file: f}}
-	if err := o.load(); err != nil {
+	o := Opened{Lines: &Lines{path: path}}
+	if err := o.load(f); err != nil {
 		return Opened{}, errors.Join(fmt.Errorf("%s: %w", path, err), f.Close())
 	}
-	return o, nil
+	return o, f.Close()
 }
 
-func (o *Opened) load() error {
-	b, err := io.ReadAll(io.LimitReader(o.file, maxFile+1))
+func (o *Opened) load(f *os.File) error {
+	b, err := io.ReadAll(io.LimitReader(f, maxFile+1))
 	if err != nil {
 		return err
 	}
@@ -64,12 +65,9 @@ func (o *Opened) load() error {
 		return err
 	}
 	if o.Torn = o.size < int64(len(b)); o.Torn {
-		if err := errors.Join(o.file.Truncate(o.size), o.file.Sync()); err != nil {
-			return err
-		}
+		return errors.Join(f.Truncate(o.size), f.Sync())
 	}
-	_, err = o.file.Seek(o.size, io.SeekStart)
-	return err
+	return nil
 }
 
 // parse returns the whole lines and their size.
@@ -107,19 +105,36 @@ func (l *Lines) Append(content []byte) error {
 		return l.err
 	}
 	if len(content) > maxLine || bytes.IndexByte(content, '\n') >= 0 {
-		return fmt.Errorf("append to %s: want one line of at most %d bytes", l.file.Name(), maxLine)
+		return fmt.Errorf("append to %s: want one line of at most %d bytes", l.path, maxLine)
 	}
 	line := framed(nil, content)
-	_, err := l.file.Write(line)
-	if err == nil {
-		err = l.file.Sync()
-	}
-	if err != nil {
+	if err := l.write(line); err != nil {
 		l.err = fmt.Errorf("append: %w", err)
 		return l.err
 	}
 	l.size += int64(len(line))
 	return nil
+}
+
+// errOther is for a file that is not the one that was read: its end is somewhere else.
+var errOther = errors.New("the file was replaced, or written by another process")
+
+func (l *Lines) write(line []byte) error {
+	f, err := os.OpenFile(l.path, os.O_WRONLY, 0)
+	if err != nil {
+		return err
+	}
+	end, err := f.Seek(0, io.SeekEnd)
+	if err == nil && end != l.size {
+		err = errOther
+	}
+	if err == nil {
+		_, err = f.Write(line)
+	}
+	if err == nil {
+		err = f.Sync()
+	}
+	return errors.Join(err, f.Close())
 }
 
 func framed(dst, content []byte) []byte {
@@ -134,14 +149,14 @@ func (l *Lines) Size() int64 {
 	return l.size
 }
 
-// Close closes the file.
+// Close refuses all that comes after it.
 func (l *Lines) Close() error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.err == nil {
 		l.err = os.ErrClosed
 	}
-	return l.file.Close()
+	return nil
 }
 
 // ReplaceLines puts a file of these lines at path, in place of any that is there.
