@@ -22,9 +22,18 @@ type staff struct {
 	roles              []*server
 }
 
+// wires are what stands between the roles: it takes where one listens and gives where the other connects.
+type wires struct{ bus, line func(at string) string }
+
 func newStaff(t *testing.T) *staff {
 	t.Helper()
-	s := &staff{rig: newRig(t)}
+	return newStaffOn(t, newRig(t), wires{})
+}
+
+// newStaffOn is newStaff on a rig, with taps in its wires.
+func newStaffOn(t *testing.T, r *rig, w wires) *staff {
+	t.Helper()
+	s := &staff{rig: r}
 	s.write("central.yaml", "data: is\nsystem_title: 4D534C1500000001\nlisten: 127.0.0.1:0\nretry_min: 200ms\nretry_max: 1s\n")
 	s.write("meters.yaml", "factory: meters.age\nfactory_identity: factory.key\ndata: meters\nlan_listen: 127.0.0.1:0\nlocal_listen: 127.0.0.1:0\n")
 	to := s.ok("central init --config central.yaml --json").member("recipient")
@@ -33,6 +42,12 @@ func newStaff(t *testing.T) *staff {
 	fleet, at := s.serve("meter --config meters.yaml", strings.Repeat(`meter (\S+)  wrapper (\S+)  hdlc (\S+)\n`, 2))
 	for i := 0; i < len(at); i += 3 {
 		s.meters, s.lan, s.local = append(s.meters, at[i]), append(s.lan, at[i+1]), append(s.local, at[i+2])
+	}
+	if w.line != nil {
+		for i := range s.lan {
+			s.lan[i], s.local[i] = w.line(s.lan[i]), w.line(s.local[i])
+		}
+		bus[0] = w.bus(bus[0])
 	}
 	s.exits(exitFailed, "central import shipment.jsonl --data is").stderr("maker MSL has no key")
 	s.exits(exitUsage, "central maker add maker.key.pub --data is").stderr("give it with --fingerprint")

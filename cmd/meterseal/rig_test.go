@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"errors"
+	"io"
 	"net"
 	"os"
 	"os/exec"
@@ -30,11 +31,14 @@ func TestMain(m *testing.M) {
 type rig struct {
 	t   *testing.T
 	dir string
+	// flags are added to every command line; said is all that the commands that have ended printed.
+	flags []string
+	said  *lockedBuffer
 }
 
 func newRig(t *testing.T) *rig {
 	t.Helper()
-	return &rig{t, t.TempDir()}
+	return &rig{t: t, dir: t.TempDir(), said: new(lockedBuffer)}
 }
 
 func (r *rig) path(name string) string { return filepath.Join(r.dir, name) }
@@ -78,7 +82,7 @@ func (r *rig) private(names ...string) {
 }
 
 func (r *rig) command(line string) *exec.Cmd {
-	c := exec.Command(os.Args[0], strings.Fields(line)...)
+	c := exec.Command(os.Args[0], append(strings.Fields(line), r.flags...)...)
 	c.Dir = r.dir
 	c.Env = append(os.Environ(), asMeterseal+"=1")
 	return c
@@ -96,7 +100,7 @@ func (r *rig) exits(code int, line string) *outcome {
 	r.t.Helper()
 	c := r.command(line)
 	var out, errOut bytes.Buffer
-	c.Stdout, c.Stderr = &out, &errOut
+	c.Stdout, c.Stderr = io.MultiWriter(&out, r.said), io.MultiWriter(&errOut, r.said)
 	err := c.Run()
 	var failed *exec.ExitError
 	if err != nil && !errors.As(err, &failed) {
