@@ -21,11 +21,13 @@ import (
 //   - a line that begins with "$ " is given to a shell in the folder of the system, where meterseal is this program;
 //   - the lines below it are what it shows, whole lines but for empty ones, in this order; "..." stands for any lines, "<name>" for any text,
 //     which the commands after it can use;
-//   - "[exit 1]" says that it fails; a block "console repeat" is repeated until it is as shown.
+//   - "[exit 1]" says that it fails; a block "console repeat" is repeated until it is as shown; the command of a block
+//     "console background" goes on, and has shown what it says when the next one comes.
 type runbook struct {
 	*staff
-	page  string
-	known map[string]string
+	page    string
+	central *server
+	known   map[string]string
 }
 
 // runbooks is where the pages are.
@@ -36,21 +38,21 @@ type step struct {
 	command string
 	shows   []string
 	exit    int
-	repeat  bool
+	how     string // "", "repeat" or "background"
 }
 
 // readSteps reads the console blocks of a page.
 func readSteps(text string) (out []step) {
-	inside, repeat := false, false
+	inside, how := false, ""
 	for i, line := range strings.Split(text, "\n") {
 		switch {
 		case !inside && strings.HasPrefix(line, "```console"):
-			inside, repeat = true, strings.HasSuffix(line, " repeat")
+			inside, how = true, strings.TrimPrefix(strings.TrimPrefix(line, "```console"), " ")
 		case inside && line == "```":
 			inside = false
 		case !inside:
 		case strings.HasPrefix(line, "$ "):
-			out = append(out, step{line: i + 1, command: line[2:], repeat: repeat})
+			out = append(out, step{line: i + 1, command: line[2:], how: how})
 		case len(out) > 0 && regexp.MustCompile(`^\[exit \d\]$`).MatchString(line):
 			out[len(out)-1].exit = int(line[6] - '0')
 		case len(out) > 0 && line != "":
@@ -94,6 +96,34 @@ func spaced(s string) string {
 	return regexp.MustCompile(` +`).ReplaceAllString(regexp.QuoteMeta(s), ` +`)
 }
 
+// shell gives a command to a shell.
+func (b *runbook) shell(command string) *exec.Cmd {
+	c := exec.Command("sh", "-c", command)
+	c.Dir = b.dir
+	c.Env = append(os.Environ(), asMeterseal+"=1", "PATH="+b.path("bin")+":"+os.Getenv("PATH"))
+	return c
+}
+
+// begin starts a command that goes on, and waits until it has shown what it does.
+func (b *runbook) begin(s step) error {
+	c, log := b.shell("exec "+s.command), new(lockedBuffer)
+	c.Stdout, c.Stderr = log, log
+	if err := c.Start(); err != nil {
+		return err
+	}
+	b.t.Cleanup(func() {
+		_ = c.Process.Kill()
+		_ = c.Wait() // killed, as it should be
+	})
+	p, _ := b.pattern(s.shows)
+	for deadline := time.Now().Add(30 * time.Second); time.Now().Before(deadline); time.Sleep(50 * time.Millisecond) {
+		if p.MatchString(log.String()) {
+			return nil
+		}
+	}
+	return fmt.Errorf("want\n%s\ngot\n%s", strings.Join(s.shows, "\n"), log)
+}
+
 func (b *runbook) run(s step) error {
 	command := placeholder.ReplaceAllStringFunc(s.command, func(name string) string {
 		if v, ok := b.known[name]; ok {
@@ -101,9 +131,11 @@ func (b *runbook) run(s step) error {
 		}
 		return name
 	})
-	c := exec.Command("sh", "-c", command)
-	c.Dir = b.dir
-	c.Env = append(os.Environ(), asMeterseal+"=1", "PATH="+b.path("bin")+":"+os.Getenv("PATH"))
+	if s.how == "background" {
+		s.command = command
+		return b.begin(s)
+	}
+	c := b.shell(command)
 	var out bytes.Buffer
 	c.Stdout, c.Stderr = &out, &out
 	err := c.Run()
@@ -139,7 +171,7 @@ func (b *runbook) follow() {
 	}
 	for _, s := range all {
 		err := b.run(s)
-		for deadline := time.Now().Add(60 * time.Second); s.repeat && err != nil && time.Now().Before(deadline); err = b.run(s) {
+		for deadline := time.Now().Add(60 * time.Second); s.how == "repeat" && err != nil && time.Now().Before(deadline); err = b.run(s) {
 			time.Sleep(200 * time.Millisecond)
 		}
 		if err != nil {
@@ -158,15 +190,20 @@ const (
 // with a grant for one meter; oscar works it, carol and dave keep its keys.
 func newRunbook(t *testing.T, page string) *runbook {
 	t.Helper()
-	s := &staff{rig: newRig(t)}
+	return prepared(t, &staff{rig: newRig(t)}, page, "")
+}
+
+// prepared makes it, with further lines in the configuration and another text of the ceremony.
+func prepared(t *testing.T, s *staff, page, config string, ceremony ...string) *runbook {
+	t.Helper()
 	b := &runbook{staff: s, page: page, known: map[string]string{}}
 	s.write("bin/meterseal", "#!/bin/sh\nexec "+os.Args[0]+" \"$@\"\n")
 	if err := os.Chmod(s.path("bin/meterseal"), 0o700); err != nil {
 		t.Fatal(err)
 	}
-	s.write("central.yaml", "data: is\njournal: journal/key.journal\npassphrase_file: root.passphrase\nsystem_title: 4D534C1500000001\nlisten: 127.0.0.1:0\nretry_min: 200ms\nretry_max: 1s\n")
+	s.write("central.yaml", "data: is\njournal: journal/key.journal\npassphrase_file: root.passphrase\nsystem_title: 4D534C1500000001\nretry_min: 200ms\nretry_max: 1s\nlisten: "+closedPort(t)+"\n"+config)
 	s.write("root.passphrase", "correct horse battery staple\n")
-	text := strings.NewReplacer("/journal/", "journal/", `"scrypt_work": 18`, `"scrypt_work": 10`)
+	text := strings.NewReplacer(append([]string{"/journal/", "journal/", `"scrypt_work": 18`, `"scrypt_work": 10`}, ceremony...)...)
 	s.write("ceremony.json", text.Replace(s.ok("vault init --sample").out))
 	s.ok("vault init ceremony.json --by alice --config central.yaml")
 	to := s.ok("central init --config central.yaml --person oscar --json").member("recipient")
@@ -175,7 +212,8 @@ func newRunbook(t *testing.T, page string) *runbook {
 	}
 	s.write("meters.yaml", "factory: meters.age\nfactory_identity: factory.key\ndata: meters\nlan_listen: 127.0.0.1:0\nlocal_listen: 127.0.0.1:0\n")
 	s.ok(fmt.Sprintf("maker shipment --count 3 --to %s --out shipment.jsonl --key maker.key --factory-identity factory.key --factory-out meters.age", to))
-	_, bus := s.serve("central --config central.yaml", `bus +(\S+)[^$]*central system is up`)
+	is, bus := s.serve("central --config central.yaml", `bus +(\S+)[^$]*central system is up`)
+	b.central = is
 	_, at := s.serve("meter --config meters.yaml", strings.Repeat(`meter (\S+)  wrapper (\S+)  hdlc (\S+)\n`, 3))
 	for i := 0; i < len(at); i += 3 {
 		s.meters, s.lan, s.local = append(s.meters, at[i]), append(s.lan, at[i+1]), append(s.local, at[i+2])

@@ -160,13 +160,13 @@ the sealed root in it still has the term.`,
 }
 
 func rootText(c *cobra.Command, r api.Root) error {
-	rows := [][]string{{"TERM", "STATE", "MADE", "RETIRED", "WRAP FINGERPRINT"}}
+	rows := [][]string{{"TERM", "STATE", "MADE", "RETIRED", "MAC FINGERPRINT"}}
 	for _, t := range r.Terms {
-		wrap := "-"
-		if !t.Wrap.IsZero() {
-			wrap = t.Wrap.String()
+		mac := "-"
+		if !t.MAC.IsZero() {
+			mac = t.MAC.String()
 		}
-		rows = append(rows, []string{strconv.FormatUint(uint64(t.Term), 10), t.State, when(t.MadeAt), when(t.RetiredAt), wrap})
+		rows = append(rows, []string{strconv.FormatUint(uint64(t.Term), 10), t.State, when(t.MadeAt), when(t.RetiredAt), mac})
 	}
 	if err := table(c.OutOrStdout(), rows); err != nil {
 		return err
