@@ -34,7 +34,8 @@ func Init(dir string, o vault.InitOptions, place vault.TokenPlace, opts Options)
 		if err := t.begin(); err != nil {
 			return nil, "", err
 		}
-		return t.TermNames(), t.Transport().String(), nil
+		names, err := t.namesOf(1)
+		return []vault.TermNames{names}, t.Transport().String(), err
 	})
 	if err != nil && t != nil {
 		return nil, errors.Join(err, t.unmake(), t.Close())
@@ -150,20 +151,24 @@ func (t *Token) RetireTerm(term uint32, at time.Time) error { return t.Retire(te
 // not tell now is left out.
 func (t *Token) TermNames() (out []vault.TermNames) {
 	for _, n := range t.Terms() {
-		names := vault.TermNames{Term: n}
-		err := t.do("name a term", func(s *session) error {
-			p, err := s.term(n)
-			if err != nil {
-				return err
-			}
-			names.MACCheckValue, names.MACFingerprint, err = s.names(p.mac)
-			return err
-		})
-		if err == nil {
+		if names, err := t.namesOf(n); err == nil {
 			out = append(out, names)
 		}
 	}
 	return out
+}
+
+func (t *Token) namesOf(n uint32) (vault.TermNames, error) {
+	names := vault.TermNames{Term: n}
+	err := t.do("name a term", func(s *session) error {
+		p, err := s.term(n)
+		if err != nil {
+			return err
+		}
+		names.MACCheckValue, names.MACFingerprint, err = s.names(p.mac)
+		return err
+	})
+	return names, err
 }
 
 // Attest implements vault.Hold.
