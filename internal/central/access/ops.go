@@ -15,6 +15,8 @@ const (
 	OpAddMaker        Op = "maker.add"
 	OpRevokeMaker     Op = "maker.revoke"
 	OpMakers          Op = "maker.show"
+	OpExportMeters    Op = "meter.export"
+	OpImportMeters    Op = "meter.import"
 	OpEnrolDC         Op = "concentrator.enrol"
 	OpEnrolTerminal   Op = "terminal.enrol"
 	OpAssign          Op = "meter.assign"
@@ -104,6 +106,8 @@ var rules = map[Op]Rule{
 	OpAddMaker:       {Does: "register a maker's key", Roles: keyWork},
 	OpRevokeMaker:    {Does: "revoke a maker's key", Roles: keyWork},
 	OpMakers:         {Does: "see the keys of makers", Roles: staff},
+	OpExportMeters:   {Does: "give meters to another head-end", Roles: keyWork, Dual: true},
+	OpImportMeters:   {Does: "take meters over from another head-end", Roles: keyWork, Dual: true},
 	OpEnrolDC:        {Does: "enrol a concentrator", Roles: []Role{Operator}},
 	OpEnrolTerminal:  {Does: "enrol a terminal", Roles: []Role{FieldManager}},
 	OpAssign:         {Does: "put meters under a concentrator", Roles: []Role{Operator}},

@@ -29,6 +29,9 @@ type Backend interface {
 	AddMaker(ctx context.Context, q MakerRequest) error
 	RevokeMaker(ctx context.Context, q MakerRevocation) error
 	Makers(ctx context.Context) ([]Maker, error)
+	// ExportMeters gives meters to another head-end, for good; ImportMeters takes them over.
+	ExportMeters(ctx context.Context, q MeterExport) (Exported, error)
+	ImportMeters(ctx context.Context, q MeterImport) (*shipment.Report, error)
 	// Enrol makes a concentrator or terminal known.
 	Enrol(ctx context.Context, e Enrolment) error
 	// Assign puts meters under a concentrator. One that comes from another concentrator is moved: its CC_LAN changes.

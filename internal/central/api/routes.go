@@ -81,6 +81,8 @@ func routes(b Backend, g *access.Gate) *router {
 	route(r, access.OpRotateRoot, "POST /v1/vault/root/rotate", b.RotateRoot)
 	route(r, access.OpRetireTerm, "POST /v1/vault/root/retire", b.RetireTerm)
 	route(r, access.OpMissing, "GET /v1/vault/missing", func(ctx context.Context, _ none) (Missing, error) { return b.Missing(ctx) })
+	route(r, access.OpExportMeters, "POST /v1/vault/export", b.ExportMeters)
+	route(r, access.OpImportMeters, "POST /v1/vault/import", b.ImportMeters)
 	route(r, access.OpBackup, "POST /v1/backup", func(ctx context.Context, q named) (Backup, error) { return b.Backup(ctx, q.Name) })
 	peopleRoutes(r, b)
 	return r

@@ -16,6 +16,7 @@ type record struct {
 	Meter   *MeterRow    `json:"meter,omitempty"`
 	Device  *DeviceRow   `json:"device,omitempty"`
 	Maker   *MakerRow    `json:"maker,omitempty"`
+	Export  *ExportRow   `json:"export,omitempty"`
 	Key     *KeyRow      `json:"key,omitempty"`
 	State   *StateChange `json:"state,omitempty"`
 	Counter *CounterRow  `json:"counter,omitempty"`
@@ -32,6 +33,8 @@ type change struct {
 	meters   []MeterRow
 	devices  []DeviceRow
 	makers   []MakerRow
+	exports  []ExportRow
+	floors   []FloorRow // of meters that arrive; not in the journal, as no floor is
 	keys     []KeyRow
 	states   []StateChange
 	counters []CounterRow
@@ -47,6 +50,9 @@ func (c *change) records() []record {
 	}
 	for i := range c.devices {
 		out = append(out, record{Device: &c.devices[i]})
+	}
+	for i := range c.exports {
+		out = append(out, record{Export: &c.exports[i]})
 	}
 	for i := range c.makers {
 		out = append(out, record{Maker: &c.makers[i]})
@@ -138,6 +144,12 @@ func (v *Software) apply(ctx context.Context, c *change) error {
 	}
 	if err := v.store.AddKeys(ctx, c.keys); err != nil {
 		return fmt.Errorf("add keys: %w", err)
+	}
+	if err := v.store.AddExports(ctx, c.exports); err != nil {
+		return fmt.Errorf("add exports: %w", err)
+	}
+	if _, err := v.store.RaiseReceiveFloors(ctx, c.floors); err != nil {
+		return fmt.Errorf("raise floors: %w", err)
 	}
 	if len(c.lost) > 0 {
 		if err := v.store.LoseCounters(ctx, c.lost); err != nil {

@@ -179,6 +179,8 @@ func (r *replaying) add(rec record) error {
 		r.meters = append(r.meters, *rec.Meter)
 	case rec.Device != nil:
 		r.devices = append(r.devices, *rec.Device)
+	case rec.Export != nil:
+		r.exports = append(r.exports, *rec.Export)
 	case rec.Maker != nil:
 		r.makers = append(r.makers, *rec.Maker)
 	case rec.Key != nil:

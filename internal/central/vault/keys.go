@@ -44,12 +44,20 @@ func (v *Software) Generate(ctx context.Context, by audit.Actor, keys []Target) 
 		if err != nil {
 			return err
 		}
+		gone, err := v.store.ExportRows(ctx, targetMeters(keys))
+		if err != nil {
+			return err
+		}
 		out = make([]Generated, len(keys))
 		made := map[Target]KeyInfo{}
 		for i, t := range keys {
 			out[i].Target = t
 			if info, twice := made[t]; twice {
 				out[i].Info = info
+				continue
+			}
+			if g, ok := gone[t.Meter]; ok {
+				out[i].Err = fmt.Errorf("%w: %s, to %s", ErrExported, t.Meter, g.To)
 				continue
 			}
 			if out[i].Info, out[i].Err = v.generate(by, t, versions[i], c); out[i].Err == nil {
@@ -201,7 +209,7 @@ func (v *Software) items(ctx context.Context, keys []role.KeyRef) ([]item, error
 			items[i].err = fmt.Errorf("%w: %s", ErrUnknownKey, ref)
 		}
 	}
-	return items, nil
+	return items, v.refuseExported(ctx, items)
 }
 
 // results enters what became of the intents. Where that fails, the operation fails: what was made stays here.
@@ -227,6 +235,14 @@ func (v *Software) results(ctx context.Context, d deed, op string, items []item)
 
 // meters lists the meters of a batch.
 func meters(keys []role.KeyRef) []dlms.SystemTitle {
+	out := make([]dlms.SystemTitle, len(keys))
+	for i, k := range keys {
+		out[i] = k.Meter
+	}
+	return out
+}
+
+func targetMeters(keys []Target) []dlms.SystemTitle {
 	out := make([]dlms.SystemTitle, len(keys))
 	for i, k := range keys {
 		out[i] = k.Meter

@@ -153,6 +153,12 @@ type Store interface {
 
 	// DeviceFingerprintsInUse returns those that some key of a device has.
 	DeviceFingerprintsInUse(ctx context.Context, fps []Fingerprint) (map[Fingerprint]bool, error)
+	// ExportRows returns those of meters that were given away; AddExports writes them, and takes the meters out of service.
+	// One that is there stays.
+	ExportRows(ctx context.Context, meters []dlms.SystemTitle) (map[dlms.SystemTitle]ExportRow, error)
+	AddExports(ctx context.Context, rows []ExportRow) error
+	// CountersOf returns what every title may have spent under each key.
+	CountersOf(ctx context.Context, refs []role.KeyRef) ([][]CounterRow, error)
 	// PutMakers writes keys of makers. One that is there stays; what was revoked is never active again.
 	PutMakers(ctx context.Context, makers []MakerRow) error
 	// MakerRows lists them, by maker and age.

@@ -246,7 +246,14 @@ func (h *handle) reserve(r security.Reservation) error {
 	ctx, cancel := background()
 	defer cancel()
 	row := CounterRow{Ref: h.key.ref, Title: h.key.own, Ceiling: uint32(r.Ceiling), Raised: r.Raised}
-	err := h.v.step(ctx, func(_ context.Context, c *change) error {
+	err := h.v.step(ctx, func(ctx context.Context, c *change) error {
+		gone, err := h.v.store.ExportRows(ctx, []dlms.SystemTitle{row.Ref.Meter})
+		if err != nil {
+			return err
+		}
+		if g, ok := gone[row.Ref.Meter]; ok {
+			return fmt.Errorf("%w: %s, to %s", ErrExported, row.Ref.Meter, g.To)
+		}
 		c.counters = append(c.counters, row)
 		return nil
 	})

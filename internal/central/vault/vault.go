@@ -36,6 +36,10 @@ type Vault interface {
 	// row is reported with its reason; importing
 	// a file again changes nothing. The report is valid, as far as it goes, also when an error is returned.
 	ImportShipment(ctx context.Context, by audit.Actor, file io.Reader) (*shipment.Report, error)
+	// ExportMeters gives meters to another head-end, in a file that is signed and sealed to it, and stops using them.
+	ExportMeters(ctx context.Context, by audit.Actor, to transport.Public, meters []dlms.SystemTitle, w io.Writer) (keys int, err error)
+	// ImportTransfer takes meters over from another head-end, whose audit key a person named.
+	ImportTransfer(ctx context.Context, by audit.Actor, file io.Reader, from audit.PublicKey, signer string) (*shipment.Report, error)
 	// EnrolDevice makes a concentrator or terminal known, whose file has the fingerprint that a person compared.
 	// Enrolling the same file again changes nothing.
 	EnrolDevice(ctx context.Context, by audit.Actor, file enrol.File, fingerprint string) error

@@ -55,7 +55,7 @@ var (
 // transportKey gives one of a few keys, another one than the last.
 func transportKey(t *testing.T) transport.Private {
 	t.Helper()
-	k, err := keys.Key(int(worlds.Add(1)) % 3)
+	k, err := keys.Key(int(worlds.Add(1)) % 5)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -73,6 +73,12 @@ func makerOf(t *testing.T, letters string) shipment.MakerKey {
 
 func newWorld(t *testing.T) *world {
 	t.Helper()
+	return newWorldOf(t, node)
+}
+
+// newWorldOf is one whose node has another title.
+func newWorldOf(t *testing.T, own dlms.SystemTitle) *world {
+	t.Helper()
 	base := t.TempDir()
 	w := &world{
 		t: t, data: filepath.Join(base, "data"), dir: filepath.Join(base, "vault"),
@@ -85,7 +91,7 @@ func newWorld(t *testing.T) *world {
 	t.Cleanup(w.stop)
 	w.maker = makerOf(t, "MSL")
 	w.ok(w.vault.AddMaker(t.Context(), by, w.maker.Public(), w.maker.Public().Fingerprint()))
-	if err := w.fleet.RegisterNode(t.Context(), by, node); err != nil {
+	if err := w.fleet.RegisterNode(t.Context(), by, own); err != nil {
 		t.Fatal(err)
 	}
 	return w

@@ -1,0 +1,11 @@
+-- +goose Up
+
+-- Meters that were given to another head-end, named by its transport key. Nothing is done with their keys any more.
+CREATE TABLE exports (
+  meter     BYTEA PRIMARY KEY REFERENCES meters (title),
+  recipient TEXT NOT NULL,
+  at        BIGINT NOT NULL
+);
+
+-- +goose Down
+DROP TABLE exports;
