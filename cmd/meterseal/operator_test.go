@@ -165,6 +165,6 @@ func (s *staff) audit() {
 	s.private("audit.jsonl")
 	s.ok("audit verify audit.jsonl --key " + key).stdout("all as signed").stdout("logs of 2 devices joined in, [0-9]+ entries, none missing")
 	s.ok("audit show --meter " + s.meters[0] + " audit.jsonl --key " + key).stdout("CC_LOCALE v2").stdout("used once by " + operatorTSP)
-	s.write("changed.jsonl", strings.Replace(s.read("audit.jsonl"), "person:owner", "person:other", 1))
+	s.write("changed.jsonl", strings.Replace(s.read("audit.jsonl"), `"actor":"person:`, `"actor":"person:x`, 1))
 	s.exits(exitFailed, "audit verify changed.jsonl --key "+key).silent().stderr("tampered")
 }

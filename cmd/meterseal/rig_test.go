@@ -34,6 +34,7 @@ type rig struct {
 	// flags are added to every command line; said is all that the commands that have ended printed.
 	flags []string
 	said  *lockedBuffer
+	as    string // whose certificate the command lines go by that do not say it
 }
 
 func newRig(t *testing.T) *rig {
@@ -84,7 +85,7 @@ func (r *rig) private(names ...string) {
 func (r *rig) command(line string) *exec.Cmd {
 	c := exec.Command(os.Args[0], append(strings.Fields(line), r.flags...)...)
 	c.Dir = r.dir
-	c.Env = append(os.Environ(), asMeterseal+"=1")
+	c.Env = append(os.Environ(), asMeterseal+"=1", "METERSEAL_AS="+r.as)
 	return c
 }
 

@@ -11,6 +11,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/meterseal/meterseal/internal/central"
+	"github.com/meterseal/meterseal/internal/central/access"
 	"github.com/meterseal/meterseal/internal/central/api"
 	"github.com/meterseal/meterseal/internal/central/backup"
 )
@@ -130,6 +131,7 @@ func (k *keeper) options(c *cobra.Command, from string) (o backup.Options, cfg c
 }
 
 func (k *keeper) restoreCommand() *cobra.Command {
+	var approvals []string
 	c := &cobra.Command{
 		Use:   "restore BACKUP",
 		Short: "Bring a backup back into a data directory without a database",
@@ -138,9 +140,13 @@ func (k *keeper) restoreCommand() *cobra.Command {
 worked, and no database is ever replaced. The journals are read and not changed: each must be where its node's
 configuration looks for it when the node starts.
 
+It takes two people, operators or key custodians whom the central system of the backup has let in. Each signs, with
+'meterseal vault approve --restore', for this backup and this directory; that counts for an hour.
+
 Without the journal of a node the vault is sealed: see meterseal vault status.`,
-		Example: `  meterseal vault restore /backup/monday --journal /journal/key.journal --data ./is --passphrase-file pass
-  meterseal vault restore /backup/monday --data ./is --passphrase-file pass`,
+		Example: `  meterseal vault approve --restore /backup/monday --data ./is --reason "disk burnt" --as alice.pem --out alice.approval
+  meterseal vault restore /backup/monday --journal /journal/key.journal --data ./is --passphrase-file pass \\
+      --approval alice.approval --approval bob.approval`,
 		Args: exactly(1),
 		RunE: func(c *cobra.Command, args []string) error {
 			o, cfg, err := k.options(c, args[0])
@@ -153,8 +159,15 @@ Without the journal of a node the vault is sealed: see meterseal vault status.`,
 			if cfg.Data == "" {
 				return usage(c, "missing: --data, the data directory to restore into, or --config")
 			}
+			statements, err := statementsOf(approvals)
+			if err != nil {
+				return err
+			}
 			var r backup.Report
-			err = k.watched(c, &o, func(ctx context.Context) error { r, err = backup.Restore(ctx, o, cfg.Data); return err })
+			err = k.watched(c, &o, func(ctx context.Context) error { r, err = central.Restore(ctx, o, cfg.Data, statements); return err })
+			if errors.Is(err, access.ErrTwo) {
+				return withHint(err, "two people each run: meterseal vault approve --restore %s --data %s --reason WHY --as FILE --out NAME.approval; give both files with --approval", args[0], cfg.Data)
+			}
 			if err != nil {
 				return err
 			}
@@ -165,6 +178,7 @@ Without the journal of a node the vault is sealed: see meterseal vault status.`,
 		},
 	}
 	c.Flags().StringVar(&k.data, "data", "", "data directory to restore into (default: that of --config)")
+	c.Flags().StringArrayVar(&approvals, "approval", nil, "what a person has signed with 'meterseal vault approve --restore'; give two")
 	return k.restoring(c)
 }
 
@@ -177,7 +191,7 @@ func sealedText(r backup.Report) string {
 		nodes = append(nodes, l.Node)
 	}
 	return fmt.Sprintf(`The vault is sealed: the key journal of node %s was not given.
-If it is lost, two people approve: meterseal vault approve --by NAME --reason WHY --config FILE
+If it is lost, two people approve: meterseal vault approve --as FILE --reason WHY --config FILE
 and then:                          meterseal vault open --config FILE
 `, strings.Join(nodes, ", "))
 }
@@ -255,34 +269,6 @@ func (k *keeper) atRest(c *cobra.Command, do func(ctx context.Context, h *centra
 		return err
 	}
 	return errors.Join(do(c.Context(), h), h.Close())
-}
-
-func (k *keeper) approveCommand() *cobra.Command {
-	var who, why string
-	c := &cobra.Command{
-		Use: "approve", Short: "Approve, as one of two people, that a sealed vault is opened without its journal", Args: exactly(0),
-		Long: `Enters the approval of one person, which counts for an hour and goes on record. Two different people have to approve
-before meterseal vault open opens the vault. What the key journal had that nobody brings back is lost with it.`,
-		Example: `  meterseal vault approve --by alice --reason "journal disk burnt, ticket 4711" --config central.yaml`,
-		RunE: func(c *cobra.Command, _ []string) error {
-			if err := need(c, "by", "reason"); err != nil {
-				return err
-			}
-			return k.atRest(c, func(ctx context.Context, h *central.House) error {
-				if err := h.Approve(ctx, who, why); err != nil {
-					return err
-				}
-				s, err := h.Status(ctx)
-				if err != nil {
-					return err
-				}
-				return k.show(c, s, func() error { return printf(c, "%d of 2 approvals count\n", s.Counting) })
-			})
-		},
-	}
-	c.Flags().StringVar(&who, "by", "", "your name")
-	c.Flags().StringVar(&why, "reason", "", "why, for the record")
-	return c
 }
 
 func (k *keeper) openCommand() *cobra.Command {

@@ -57,8 +57,11 @@ func TestARootIsRotatedRetiredAndRestored(t *testing.T) {
 	for _, tail := range []string{"-wal", "-shm"} {
 		_ = os.Remove(r.path("is/meterseal.db" + tail))
 	}
-	r.exits(exitFailed, "vault restore late --journal disk2/key.journal --config central.yaml").silent().stderr("retired")
-	r.ok("vault restore after --journal disk2/key.journal --config central.yaml").stdout("2 meters and 8 keys")
+	both := func(backup string) string {
+		return r.stands("alice", backup, "--config central.yaml") + r.stands("bob", backup, "--config central.yaml")
+	}
+	r.exits(exitFailed, "vault restore late --journal disk2/key.journal --config central.yaml"+both("late")).silent().stderr("retired")
+	r.ok("vault restore after --journal disk2/key.journal --config central.yaml" + both("after")).stdout("2 meters and 8 keys")
 	is, _ = r.serve("central --config central.yaml", "central system is up")
 	r.ok("vault root --config central.yaml --json").member("finished")
 	is.stop()

@@ -2,10 +2,16 @@ package central
 
 import (
 	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
 	"errors"
 	"fmt"
+	"os"
 	"path/filepath"
+	"time"
 
+	"github.com/meterseal/meterseal/internal/central/access"
 	"github.com/meterseal/meterseal/internal/central/api"
 	"github.com/meterseal/meterseal/internal/central/audit"
 	"github.com/meterseal/meterseal/internal/central/backup"
@@ -106,7 +112,11 @@ func (h *House) Status(ctx context.Context) (s VaultStatus, err error) {
 		return s, err
 	}
 	if s.Seal != nil {
-		s.Counting = len(s.Seal.Counting(h.deps.Now()))
+		for _, a := range s.Seal.Counting(h.deps.Now()) {
+			if h.counts(ctx, *s.Seal, a) == nil {
+				s.Counting++
+			}
+		}
 	}
 	places, err := h.Store.JournalPlaces(ctx)
 	for node, p := range places {
@@ -115,22 +125,61 @@ func (h *House) Status(ctx context.Context) (s VaultStatus, err error) {
 	return s, err
 }
 
-// Approve enters one person's approval of opening the sealed vault.
-func (h *House) Approve(ctx context.Context, who, why string) error {
-	if who == "" {
-		return errors.New("approve: want who")
+// opening is what people approve when they approve the opening of a sealed vault.
+type opening struct {
+	Vault string              `json:"vault"`
+	Since time.Time           `json:"sealed_since"`
+	Lost  []vault.LostJournal `json:"lost"`
+}
+
+func (h *House) opening(s vault.Seal) opening { return opening{h.Root.ID(), s.Since, s.Lost} }
+
+// Approve enters one person's approval of opening the sealed vault, signed with the key of the person's certificate.
+func (h *House) Approve(ctx context.Context, id *access.Identity, why string) error {
+	seal, err := vault.ReadSeal(ctx, h.Store)
+	if err != nil {
+		return err
 	}
-	return vault.Approve(ctx, h.Store, h.Audit, vault.Approval{By: audit.Actor("person:" + who), Reason: why, At: h.deps.Now().UTC()})
+	if seal == nil {
+		return errors.New("approve: the vault is not sealed")
+	}
+	s, err := id.State(h.deps.Rand, h.deps.Now(), access.OpOpenSealedVault, h.opening(*seal), why)
+	if err != nil {
+		return err
+	}
+	a := vault.Approval{By: access.PersonActor(s.By), Reason: why, At: s.At}
+	if a.Proof, err = json.Marshal(s); err != nil {
+		return err
+	}
+	if err := h.counts(ctx, *seal, a); err != nil {
+		return err
+	}
+	return vault.Approve(ctx, h.Store, h.Audit, a)
+}
+
+// counts refuses an approval that is not the word of who it says, for this opening, by a certificate that counts now.
+func (h *House) counts(ctx context.Context, seal vault.Seal, a vault.Approval) error {
+	var s access.Statement
+	if err := json.Unmarshal(a.Proof, &s); err != nil {
+		return fmt.Errorf("approval of %s: without a signature: %w", a.By, access.ErrStatement)
+	}
+	panel, err := access.NewPanel(h.cfg.tlsDir(), h.Store, h.deps.Now())
+	if err != nil {
+		return err
+	}
+	c, err := panel.Check(ctx, s, access.OpOpenSealedVault, h.opening(seal))
+	if err == nil && c.Actor() != a.By {
+		err = fmt.Errorf("approval of %s: it is %s's: %w", a.By, c.Name, access.ErrStatement)
+	}
+	return err
 }
 
 // OpenSealed opens the sealed vault without its journal, if two people have approved it. The central system goes on under
 // the system title in the answer, and no other.
 func (h *House) OpenSealed(ctx context.Context) (vault.Space, error) {
-	space, err := vault.OpenSealed(ctx, h.Store, h.Audit, h.deps.Now(), h.deps.Rand)
-	if err != nil {
-		return vault.Space{}, err
-	}
-	return space, nil
+	return vault.OpenSealed(ctx, h.Store, h.Audit, h.deps.Now(), h.deps.Rand, func(seal vault.Seal, a vault.Approval) error {
+		return h.counts(ctx, seal, a)
+	})
 }
 
 // RestoreOptions are those of a restore into the data directory of a configuration.
@@ -142,4 +191,61 @@ func RestoreOptions(cfg Config, deps Deps, from string, journals []string) (back
 	return backup.Options{
 		Backup: filepath.Clean(from), Journals: journals, Passphrase: pass, Token: cfg.opener(deps), By: actorOwner, Now: deps.Now, Log: deps.Log,
 	}, nil
+}
+
+// restoring is what people approve when they approve a restore: of this backup, into this directory.
+type restoring struct {
+	// Manifest is SHA-256 of the backup's signed manifest.
+	Manifest string `json:"manifest"`
+	Into     string `json:"into"`
+}
+
+func restoreOf(from, into string) (restoring, error) {
+	b, err := os.ReadFile(filepath.Join(from, backup.ManifestName))
+	if err != nil {
+		return restoring{}, fmt.Errorf("restore: %s is no backup: %w", from, err)
+	}
+	into, err = filepath.Abs(into)
+	sum := sha256.Sum256(b)
+	return restoring{hex.EncodeToString(sum[:]), into}, err
+}
+
+// ApproveRestore gives a person's word for the restore of a backup into a data directory.
+func ApproveRestore(id *access.Identity, deps Deps, from, into, why string) (access.Statement, error) {
+	what, err := restoreOf(from, into)
+	if err != nil {
+		return access.Statement{}, err
+	}
+	return id.State(deps.Rand, deps.Now(), access.OpRestore, what, why)
+}
+
+// Restore brings a backup back, if two people of those that the backup's own authority has let in stand for it. Those whose
+// certificates were revoked, as far as the backup and the key journals know, do not count.
+func Restore(ctx context.Context, o backup.Options, into string, statements []access.Statement) (backup.Report, error) {
+	what, err := restoreOf(o.Backup, into)
+	if err != nil {
+		return backup.Report{}, err
+	}
+	if len(statements) < 2 {
+		return backup.Report{}, fmt.Errorf("restore: %w: %d are here", access.ErrTwo, len(statements))
+	}
+	o.Admit = func(ctx context.Context, stage string, db *store.Store, log *audit.Log) error {
+		panel, err := access.NewPanel(filepath.Join(stage, backup.TLSDir), db, o.Now())
+		if err != nil {
+			return err
+		}
+		people, err := panel.Two(ctx, access.OpRestore, what, statements)
+		if err != nil {
+			return err
+		}
+		entries := make([]audit.Entry, len(people))
+		for i, c := range people {
+			entries[i] = audit.Entry{
+				Actor: c.Actor(), Action: access.ActionUsed, Phase: audit.Done,
+				Detail: map[string]string{"operation": string(access.OpRestore), "manifest": what.Manifest, "certificate": c.Fingerprint},
+			}
+		}
+		return log.Append(ctx, entries...)
+	}
+	return backup.Restore(ctx, o, into)
 }

@@ -2,6 +2,7 @@ package central
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"net"
@@ -11,6 +12,7 @@ import (
 	"github.com/meterseal/meterseal/internal/central/access"
 	"github.com/meterseal/meterseal/internal/central/api"
 	"github.com/meterseal/meterseal/internal/central/audit"
+	"github.com/meterseal/meterseal/internal/central/fleet"
 )
 
 // serveAPI answers people until ctx ends.
@@ -23,6 +25,15 @@ func (is *IS) serveAPI(ctx context.Context) error {
 		Socket: filepath.Join(is.cfg.Data, api.SocketName), Listen: is.cfg.APIListen, TLS: tls, Gate: is.gate, Log: is.deps.Log,
 		Listening: func(a net.Addr) { is.deps.Log.Info("the API listens", "address", a.String()) },
 	}, is)
+}
+
+// notePerson tells the key journal of a certificate that is issued or revoked.
+func (is *IS) notePerson(ctx context.Context, c access.Certificate) error {
+	fact, err := json.Marshal(fleet.Fact{Certificate: &c})
+	if err != nil {
+		return err
+	}
+	return is.vault.Note(ctx, fact)
 }
 
 // People implements api.Access.

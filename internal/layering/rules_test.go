@@ -65,7 +65,7 @@ var importRules = []rule{
 	{from: "internal/central/vault", may: []string{"dlms", "dlms/apdu", "dlms/key", "dlms/security", "internal/central/audit", "internal/clock", "internal/defence", "internal/role", "internal/enrol", "internal/shipment", "internal/transport"}},
 	{from: "internal/central/vault/pkcs11", may: []string{"dlms", "dlms/key", "dlms/security", "internal/central/vault", "internal/enrol", "internal/role", "internal/transport"}},
 	{from: "internal/central/vault/vaulttest", may: []string{"dlms", "dlms/key", "dlms/security", "internal/central/vault", "internal/enrol", "internal/keylog", "internal/role", "internal/transport"}},
-	{from: "internal/central/fleet", may: []string{"dlms", "dlms/key", "internal/central/audit", "internal/clock", "internal/role", "internal/enrol", "internal/shipment"}},
+	{from: "internal/central/fleet", may: []string{"dlms", "dlms/key", "internal/central/access", "internal/central/audit", "internal/clock", "internal/role", "internal/enrol", "internal/shipment"}},
 	{from: "internal/central/backup", may: []string{"dlms", "internal/central/audit", "internal/central/fleet", "internal/central/store", "internal/central/vault", "internal/role"}},
 	{from: "internal/central/collect/dayblock", may: []string{"dlms"}},
 	{from: "internal/central/collect", may: []string{"dlms", "internal/central/collect/dayblock", "internal/central/audit", "internal/central/fleet", "internal/clock", "internal/role", "internal/bus"}},

@@ -11,6 +11,8 @@ import (
 	"testing/synctest"
 
 	"github.com/meterseal/meterseal/internal/central"
+	"github.com/meterseal/meterseal/internal/central/access"
+	"github.com/meterseal/meterseal/internal/central/api"
 	"github.com/meterseal/meterseal/internal/central/vault"
 )
 
@@ -44,8 +46,14 @@ func (w *World) loseJournals(ctx context.Context) error {
 	if err := n.start(ctx); !errors.Is(err, vault.ErrSealed) {
 		return fmt.Errorf("want a sealed vault, got %w", err)
 	}
-	if err := errors.Join(h.Approve(ctx, "alice", "burnt"), h.Approve(ctx, "bob", "burnt")); err != nil {
-		return err
+	for _, name := range []string{"alice", "bob"} {
+		id, err := person(ctx, h, deps, name)
+		if err != nil {
+			return err
+		}
+		if err := h.Approve(ctx, id, "burnt"); err != nil {
+			return err
+		}
 	}
 	space, err := h.OpenSealed(ctx)
 	if err != nil {
@@ -66,6 +74,23 @@ func (w *World) loseJournals(ctx context.Context) error {
 	}
 	w.past = nil
 	return nil
+}
+
+// person lets an operator in.
+func person(ctx context.Context, h *central.House, deps central.Deps, name string) (*access.Identity, error) {
+	key, err := access.NewKey(deps.Rand)
+	if err != nil {
+		return nil, err
+	}
+	line, err := access.PublicText(key.Public())
+	if err != nil {
+		return nil, err
+	}
+	issued, err := h.AddPerson(ctx, api.NewPerson{Name: name, Roles: []access.Role{access.Operator}, Public: line})
+	if err != nil {
+		return nil, err
+	}
+	return issued.Identity(key)
 }
 
 // TestLaw5NoMeterIsLostWithTheKeyJournals loses all journals in the middle of a storm, twice. The concentrators are honest

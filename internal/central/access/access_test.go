@@ -498,3 +498,92 @@ func TestTheIdentityOfAPersonIsKeptAndFound(t *testing.T) {
 		t.Errorf("others can read it: %v", err)
 	}
 }
+
+// identity lets somebody in who keeps the key.
+func (h *house) identity(ca, name string, life time.Duration, roles ...access.Role) *access.Identity {
+	h.t.Helper()
+	key, err := access.NewKey(rand.Reader)
+	h.must(err)
+	a, err := access.OpenAuthority(ca, nil)
+	h.must(err)
+	issued, err := h.gate.People().Add(h.t.Context(), "person:owner", a, access.Request{Name: name, Roles: roles, Public: key.Public(), Life: life})
+	h.must(err)
+	id, err := issued.Identity(key)
+	h.must(err)
+	return id
+}
+
+func TestASignedStatementCountsForWhatItSaysAndNoLonger(t *testing.T) {
+	h := newHouse(t)
+	type what struct{ Backup string }
+	alice, bob := h.identity(h.dir, "alice", access.DefaultLife, access.Operator), h.identity(h.dir, "bob", access.DefaultLife, access.Custodian)
+	auditor := h.identity(h.dir, "carol", access.DefaultLife, access.Auditor)
+	brief := h.identity(h.dir, "dave", time.Minute, access.Operator)
+	foreign := newHouse(t)
+	forged := foreign.identity(foreign.dir, "bob", access.DefaultLife, access.Custodian)
+
+	state := func(id *access.Identity) access.Statement {
+		t.Helper()
+		s, err := id.State(rand.Reader, h.now, access.OpRestore, what{"monday"}, "disk burnt")
+		h.must(err)
+		return s
+	}
+	two := func(statements ...access.Statement) error {
+		panel, err := access.NewPanel(h.dir, h.db, h.now)
+		h.must(err)
+		_, err = panel.Two(t.Context(), access.OpRestore, what{"monday"}, statements)
+		return err
+	}
+	refused := func(why, want string, statements ...access.Statement) {
+		t.Helper()
+		if err := two(statements...); !errors.Is(err, access.ErrTwo) || !strings.Contains(err.Error(), want) {
+			t.Errorf("%s: want %q, got %v", why, want, err)
+		}
+	}
+	a, b := state(alice), state(bob)
+	h.must(two(a, b))
+	refused("nobody", "0 of 2 count")
+	refused("one person", "1 of 2 count", a)
+	refused("the same person twice", "1 of 2 count", a, state(alice))
+	refused("the same person with another certificate", "1 of 2 count", a, state(h.identity(h.dir, "alice", access.DefaultLife, access.Custodian)))
+	refused("another authority's", "did not issue the certificate", a, state(forged))
+	if _, err := auditor.State(rand.Reader, h.now, access.OpRestore, what{"monday"}, "x"); !errors.Is(err, access.ErrDenied) {
+		t.Errorf("an auditor: %v", err)
+	}
+	if _, err := alice.State(rand.Reader, h.now, access.OpRestore, what{"monday"}, ""); !errors.Is(err, access.ErrStatement) {
+		t.Errorf("without a reason: %v", err)
+	}
+	other, err := bob.State(rand.Reader, h.now, access.OpRestore, what{"tuesday"}, "x")
+	h.must(err)
+	refused("of another backup", "for other parameters", a, other)
+	other, err = bob.State(rand.Reader, h.now, access.OpOpenSealedVault, what{"monday"}, "x")
+	h.must(err)
+	refused("for another operation", "for another operation", a, other)
+	for name, change := range map[string]func(s *access.Statement){
+		"reason":      func(s *access.Statement) { s.Reason = "another" },
+		"time":        func(s *access.Statement) { s.At, s.Until = s.At.Add(time.Second), s.Until.Add(time.Second) },
+		"signature":   func(s *access.Statement) { s.Signature[9] ^= 1 },
+		"none":        func(s *access.Statement) { s.Signature = nil },
+		"certificate": func(s *access.Statement) { s.Certificate = a.Certificate },
+		"two of them": func(s *access.Statement) { s.Certificate += a.Certificate },
+		"no one":      func(s *access.Statement) { s.Certificate = "" },
+		"name":        func(s *access.Statement) { s.By = "eve" },
+	} {
+		changed := b
+		changed.Signature = slices.Clone(b.Signature)
+		change(&changed)
+		refused("changed: "+name, "1 of 2 count", a, changed)
+	}
+	d := state(brief)
+	h.must(two(a, d))
+	h.now = h.now.Add(2 * time.Minute)
+	refused("by a certificate that has ended", "or it has ended", a, d)
+	h.now = h.now.Add(time.Hour)
+	refused("too old", "it counted from", a, b)
+	h.now = h.now.Add(-2 * time.Hour)
+	refused("from the future", "it counted from", a, b)
+	h.now = h.now.Add(time.Hour)
+	_, err = h.gate.People().Revoke(t.Context(), "person:owner", "bob", "", "stolen")
+	h.must(err)
+	refused("by a certificate that was revoked", "revoked at", a, b)
+}

@@ -110,13 +110,16 @@ func (i *Identity) Write(path string) error {
 	return nil
 }
 
-// WriteKey keeps a key of which the certificate is still to come, in a new file. AddIssued completes it.
+// WriteKey keeps a key of which the certificate is still to come, in a new file.
 func WriteKey(path string, key *ecdsa.PrivateKey) error {
 	b, err := encodeIdentity(key)
 	if err != nil {
 		return err
 	}
 	defer clear(b)
+	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
+		return fmt.Errorf("%w: %w", ErrIdentity, err)
+	}
 	return create(path, b)
 }
 

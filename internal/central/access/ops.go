@@ -58,9 +58,8 @@ const (
 	OpWithdraw        Op = "approval.withdraw"
 	OpQuotas          Op = "quota.show"
 	OpLiftStop        Op = "quota.lift-stop"
-	OpRestore         Op = "vault.restore"      // at rest
-	OpOpenSealedVault Op = "vault.open-sealed"  // at rest
-	OpAddPersonAtRest Op = "people.add-at-rest" // at rest
+	OpRestore         Op = "vault.restore"     // at rest
+	OpOpenSealedVault Op = "vault.open-sealed" // at rest
 )
 
 // Rule says who may do an operation.
@@ -152,7 +151,6 @@ var rules = map[Op]Rule{
 	OpLiftStop:        {Does: "lift a stop after an anomaly", Roles: keyWork, Dual: true},
 	OpRestore:         {Does: "restore a backup", Roles: keyWork, Dual: true, AtRest: true},
 	OpOpenSealedVault: {Does: "open a sealed vault", Roles: keyWork, Dual: true, AtRest: true},
-	OpAddPersonAtRest: {Does: "let somebody in, on a system at rest", Roles: []Role{Custodian}, Dual: true, AtRest: true},
 }
 
 // RuleOf returns the row of an operation.

@@ -37,6 +37,9 @@ type Options struct {
 	By  audit.Actor
 	Now func() time.Time
 	Log *slog.Logger // nil discards
+	// Admit, if set, is asked before anything is put in its place whether this may be done: with the directory that has all
+	// of it, and its database as it will be. It puts on record who stands for it.
+	Admit func(ctx context.Context, stage string, db *store.Store, log *audit.Log) error
 	// Progress, if set, is told how far a step is.
 	Progress func(step string, done, all int)
 	// At, if set, is called at each step, for a test of what a crash there leaves.
@@ -187,7 +190,7 @@ func (o Options) stage(ctx context.Context, dir string) (r Report, err error) {
 		return r, err
 	}
 	o.at("database open")
-	if err := errors.Join(o.takeOver(ctx, db, root, &r), db.Close()); err != nil {
+	if err := errors.Join(o.takeOver(ctx, dir, db, root, &r), db.Close()); err != nil {
 		return r, err
 	}
 	o.at("journals taken over")
@@ -247,7 +250,7 @@ func (o Options) tls(dir string, root vault.Hold) error {
 }
 
 // takeOver brings the database to what the journals have, and puts on record that it was restored.
-func (o Options) takeOver(ctx context.Context, db *store.Store, root vault.Hold, r *Report) (err error) {
+func (o Options) takeOver(ctx context.Context, dir string, db *store.Store, root vault.Hold, r *Report) (err error) {
 	log := audit.New(db, audit.Options{Now: o.Now})
 	o.progress("key journals taken over")(0, len(o.Journals))
 	if r.TakenOver, err = vault.TakeOver(ctx, root, db, log, o.Now, o.Journals); err != nil {
@@ -256,6 +259,11 @@ func (o Options) takeOver(ctx context.Context, db *store.Store, root vault.Hold,
 	o.progress("key journals taken over")(len(o.Journals), len(o.Journals))
 	if err := vault.CheckTerms(ctx, root, db); err != nil {
 		return err
+	}
+	if o.Admit != nil {
+		if err := o.Admit(ctx, dir, db, log); err != nil {
+			return err
+		}
 	}
 	r.Sealed = len(r.Lost) > 0
 	if r.Sealed {

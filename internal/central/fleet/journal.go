@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/meterseal/meterseal/dlms"
+	"github.com/meterseal/meterseal/internal/central/access"
 )
 
 // Fact is one change of the fleet as the key journal keeps it: exactly one field is set. A database that is brought back
@@ -18,6 +19,8 @@ type Fact struct {
 	Placed  *PlacedFact  `json:"placed,omitempty"`
 	Granted *GrantedFact `json:"granted,omitempty"`
 	Ended   *EndedFact   `json:"ended,omitempty"`
+	// Certificate is one of a person that was issued, or revoked.
+	Certificate *access.Certificate `json:"certificate,omitempty"`
 }
 
 // NodeFact is a node of the central system that was registered.

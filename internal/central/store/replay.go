@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/meterseal/meterseal/dlms"
+	"github.com/meterseal/meterseal/internal/central/access"
 	"github.com/meterseal/meterseal/internal/central/fleet"
 	"github.com/meterseal/meterseal/internal/central/vault"
 )
@@ -21,6 +22,8 @@ func (s *Store) ReplayFact(ctx context.Context, b []byte) error {
 	switch {
 	case f.Node != nil:
 		return s.replayNode(ctx, *f.Node)
+	case f.Certificate != nil:
+		return s.replayCertificate(ctx, *f.Certificate)
 	case f.Revoked != nil:
 		return s.replayRevoked(ctx, *f.Revoked)
 	case f.Placed != nil:
@@ -45,6 +48,20 @@ func (s *Store) replayNode(ctx context.Context, n fleet.NodeFact) error {
 		return fmt.Errorf("%w: node %s is a %s here", vault.ErrFact, n.Title, kind)
 	}
 	return nil
+}
+
+// replayCertificate enters a certificate that was issued since, or revokes one that was revoked since.
+func (s *Store) replayCertificate(ctx context.Context, c access.Certificate) error {
+	have, err := s.Certificate(ctx, c.Fingerprint)
+	switch {
+	case err != nil:
+		return err
+	case have == nil:
+		return s.AddCertificate(ctx, c)
+	case have.RevokedAt.IsZero() && !c.RevokedAt.IsZero():
+		_, err = s.RevokeCertificates(ctx, c.Name, c.Fingerprint, c.RevokedAt, c.RevokedBy, c.Why)
+	}
+	return err
 }
 
 func (s *Store) replayRevoked(ctx context.Context, r fleet.RevokedFact) error {

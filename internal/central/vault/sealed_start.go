@@ -61,6 +61,8 @@ type Approval struct {
 	By     audit.Actor `json:"by"`
 	Reason string      `json:"reason"`
 	At     time.Time   `json:"at"`
+	// Proof is what shows that it is this person's word. The vault keeps it and does not look into it.
+	Proof json.RawMessage `json:"proof,omitempty"`
 }
 
 // Space is the nonce space of a vault that was opened without its journal. Whatever was done in the time that was lost,
@@ -177,8 +179,8 @@ func (s Seal) Counting(now time.Time) (out []Approval) {
 
 // OpenSealed opens a sealed vault without its journal, if two people have approved it. It makes a system title that was never
 // used before, for the one node that goes on, and retires all others; rand makes it, so that two restores of one backup
-// do not meet in it. The journal of that node is begun when it opens the vault.
-func OpenSealed(ctx context.Context, s Store, log *audit.Log, now time.Time, rand io.Reader) (Space, error) {
+// do not meet in it. The journal of that node is begun when it opens the vault. An approval that valid refuses does not count.
+func OpenSealed(ctx context.Context, s Store, log *audit.Log, now time.Time, rand io.Reader, valid func(Seal, Approval) error) (Space, error) {
 	var space Space
 	err := s.Durable(ctx, func(ctx context.Context) error {
 		seal, err := ReadSeal(ctx, s)
@@ -188,9 +190,17 @@ func OpenSealed(ctx context.Context, s Store, log *audit.Log, now time.Time, ran
 		if seal == nil {
 			return errors.New("it is not sealed")
 		}
-		counting := seal.Counting(now)
+		var counting []Approval
+		var refused []error
+		for _, a := range seal.Counting(now) {
+			if err := valid(*seal, a); err != nil {
+				refused = append(refused, err)
+				continue
+			}
+			counting = append(counting, a)
+		}
 		if len(counting) < 2 {
-			return fmt.Errorf("%w: %d of 2 count now", ErrApprovals, len(counting))
+			return errors.Join(append([]error{fmt.Errorf("%w: %d of 2 count now", ErrApprovals, len(counting))}, refused...)...)
 		}
 		if space, err = newSpace(ctx, s, now, rand); err != nil {
 			return err
