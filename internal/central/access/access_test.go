@@ -587,3 +587,22 @@ func TestASignedStatementCountsForWhatItSaysAndNoLonger(t *testing.T) {
 	h.must(err)
 	refused("by a certificate that was revoked", "revoked at", a, b)
 }
+
+func TestTheDocsHaveTheTable(t *testing.T) {
+	b, err := os.ReadFile("../../../docs/roles.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, op := range access.Ops() {
+		rule, _ := access.RuleOf(op)
+		names := make([]string, len(rule.Roles))
+		for i, r := range rule.Roles {
+			names[i] = string(r)
+		}
+		two := map[[2]bool]string{{true, false}: "two", {true, true}: "two, at rest"}[[2]bool{rule.Dual, rule.AtRest}]
+		row := fmt.Sprintf("| %s | %s | %s |\n", rule.Does, strings.Join(names, ", "), two)
+		if !strings.Contains(string(b), row) {
+			t.Errorf("docs/roles.md lacks: %s", row)
+		}
+	}
+}
