@@ -3,7 +3,8 @@
 #
 # They live in files with the build tag `integration`. Only the tests of these
 # files run here: the others of the same package have run in `make unit`.
-# A run over the whole module that finds none fails.
+# A run over the whole module that finds none fails. They are built with PKCS#11,
+# as some of them work with a token.
 set -euo pipefail
 
 GO=${GO:-go}
@@ -21,13 +22,13 @@ tagged_tests() {
 listing=$(
 	# The patterns are words of their own.
 	# shellcheck disable=SC2086
-	"$GO" list -tags=integration -f '{{.ImportPath}} {{.Dir}}' $patterns
+	"$GO" list -tags=integration,pkcs11 -f '{{.ImportPath}} {{.Dir}}' $patterns
 )
 while read -r package folder; do
 	names=$(tagged_tests "$folder")
 	[ -n "$names" ] || continue
 	found=$((found + 1))
-	"$GO" test -tags=integration -count=1 -timeout="$timeout" -run="^($names)\$" "$package"
+	env CGO_ENABLED=1 "$GO" test -tags=integration,pkcs11 -count=1 -timeout="$timeout" -run="^($names)\$" "$package"
 done <<<"$listing"
 
 if [ "$found" -eq 0 ]; then

@@ -55,6 +55,49 @@ func (p *plant) rotated(reason string, between func()) {
 	})
 }
 
+// newRoot rotates the root of both nodes: nothing is sealed under the new term before a person has brought the root file to
+// the second one, and a node that was killed goes on.
+func (p *plant) newRoot(second *api.Client) {
+	p.t.Helper()
+	p.seconded(func(ctx context.Context) error {
+		_, err := p.api.RotateRoot(ctx, api.RootRotation{Reason: "yearly"})
+		return err
+	})
+	time.Sleep(3 * time.Second) // longer than a node takes to look
+	r, err := p.api.Root(p.t.Context())
+	p.must(err)
+	if r.Finished || len(r.Waiting) != 2 || r.Terms[len(r.Terms)-1].State != "staged" {
+		p.t.Fatalf("without the root file of the second node: %+v", r)
+	}
+	p.kill("central")
+	b, err := os.ReadFile(filepath.Join(p.dir, "is", "vault.root"))
+	p.must(err)
+	p.write("carried", string(b))
+	p.must(os.Rename(filepath.Join(p.dir, "carried"), filepath.Join(p.dir, "second", "vault.root")))
+	p.start("central")
+	for _, is := range []*api.Client{p.api, second} {
+		p.eventually("the new root", func(ctx context.Context) error {
+			r, err := is.Root(ctx)
+			if err == nil && (!r.Finished || len(r.Waiting) != 0 || r.Terms[1].State != "seals") {
+				err = fmt.Errorf("%+v", r)
+			}
+			return err
+		})
+	}
+	backed := time.Now().UTC()
+	p.seconded(func(ctx context.Context) error {
+		_, err := p.api.RetireTerm(ctx, api.Retirement{Term: 1, BackedUpAt: backed})
+		return err
+	})
+	p.eventually("the end of the old root", func(ctx context.Context) error {
+		r, err := second.Root(ctx)
+		if err == nil && r.Terms[0].State != "retired" {
+			err = fmt.Errorf("%+v", r)
+		}
+		return err
+	})
+}
+
 func TestTwoCentralSystemsOnOnePostgreSQLLoseNoMeter(t *testing.T) {
 	cluster := new(pgtest.Cluster)
 	t.Cleanup(func() {
@@ -75,6 +118,7 @@ func TestTwoCentralSystemsOnOnePostgreSQLLoseNoMeter(t *testing.T) {
 		return err
 	})
 	p.rotated("with two", func() {})
+	p.newRoot(second)
 	p.rotated("one killed", func() {
 		time.Sleep(50 * time.Millisecond)
 		p.kill("central")

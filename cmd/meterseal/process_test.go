@@ -110,7 +110,7 @@ func (p *plant) prepare() {
 	cfg := central.Config{Data: filepath.Join(p.dir, "is"), SystemTitle: "4D534C1500000001", Listen: fmt.Sprintf("127.0.0.1:%d", base), Store: p.store}
 	recipient, err := central.Init(p.t.Context(), cfg, central.Deps{Now: time.Now, Rand: rand.Reader})
 	p.must(err)
-	p.must(central.MakePeople(p.t.Context(), cfg, central.Deps{Now: time.Now, Rand: rand.Reader}, map[string][]access.Role{everybody: access.Roles()}))
+	p.must(central.MakePeople(p.t.Context(), cfg, central.Deps{Now: time.Now, Rand: rand.Reader}, map[string][]access.Role{everybody: access.Roles(), witness: {access.Custodian}}))
 	p.write("central.yaml", fmt.Sprintf("data: %s\nsystem_title: %s\nlisten: %s\nretry_min: 300ms\nretry_max: 2s\n", cfg.Data, cfg.SystemTitle, cfg.Listen))
 	p.write("meters.yaml", fmt.Sprintf("factory: %[1]s/meters.age\nfactory_identity: %[1]s/factory.key\ndata: %[1]s/meters\nlan_listen: 127.0.0.1:%[2]d\n", p.dir, base+1))
 	p.write("concentrator.yaml", fmt.Sprintf("data: %[1]s/dc\nis_url: tls://%[2]s\nis_ca: %[1]s/is/tls/ca.pem\nlan: [\"127.0.0.1:%[3]d-%[4]d\"]\nrediscover: 1s\n",
@@ -153,15 +153,37 @@ func (p *plant) prepare() {
 	})
 }
 
-// everybody is the one person of a plant.
-const everybody = "plant"
+// everybody is the one person of a plant who works it, witness the one who approves.
+const (
+	everybody = "plant"
+	witness   = "witness"
+)
 
 // client works the central system of a data directory.
 func (p *plant) client(data string) *api.Client {
 	p.t.Helper()
-	id, err := access.LoadIdentity(access.PersonFile(filepath.Join(p.dir, "is"), everybody))
+	return p.clientOf(data, everybody)
+}
+
+func (p *plant) clientOf(data, person string) *api.Client {
+	p.t.Helper()
+	id, err := access.LoadIdentity(access.PersonFile(filepath.Join(p.dir, "is"), person))
 	p.must(err)
 	return api.NewClient(api.Target{Data: filepath.Join(p.dir, data), As: id})
+}
+
+// seconded does what takes two people: the second one approves what the first one asks for.
+func (p *plant) seconded(do func(ctx context.Context) error) {
+	p.t.Helper()
+	var pending *access.PendingError
+	if err := do(p.t.Context()); !errors.As(err, &pending) {
+		p.t.Fatalf("want a second person to be wanted, got %v", err)
+	}
+	second := p.clientOf("is", witness)
+	defer second.Close()
+	_, err := second.Approve(p.t.Context(), api.Decision{ID: pending.Approval.ID, Reason: "seen"})
+	p.must(err)
+	p.must(do(p.t.Context()))
 }
 
 func (p *plant) start(role string) {

@@ -16,5 +16,14 @@
 //
 // A key row is the key wrapped (RFC 3394) under the root, and an AES-CMAC under the root's MAC key over whose key
 // it is: vault, meter, role, version, suite, term, names and blob. It is checked before the blob is touched, so a
-// row copied to another meter, role or version does not open. Everything fails closed; there is no fallback.
+// row copied to another meter, role or version does not open. The vault's ID stands for its tenant, whose name goes into it.
+// Everything fails closed; there is no fallback.
+//
+// # Terms of the root
+//
+// The root has terms. A rotation stages a new one in the root file of the node that is asked; when every node has it, each
+// seals new rows under it, and one of them seals all others anew in the background. Each step is in the file or the
+// store before the next one, and can be done again. Older terms open what is under them until they are retired, which
+// takes proof that the store, every node and a newer backup do without. What the store says of a rotation has a MAC under
+// the term: whoever can write the store, and has no root, can delay one, and neither begin one nor end a term.
 package vault
