@@ -17,9 +17,6 @@ const PINVariable = "METERSEAL_PIN"
 // maxPIN is the longest PIN that is read, in bytes.
 const maxPIN = 256
 
-// errNoToken is returned by a program that has no PKCS#11 in it.
-var errNoToken = errors.New("vault: its keys are in a PKCS#11 token, and this program was built without PKCS#11: build it with -tags pkcs11 and cgo")
-
 // token returns the token of the configuration; ok is false for a vault in software.
 func (c Config) token() (u vault.TokenURI, ok bool, err error) {
 	if c.Vault == "" {

@@ -63,7 +63,7 @@ func (t *TokenRoot) At(module string) *TokenRoot {
 	return &at
 }
 
-// Terms, Term and TermStates are those of [RootTerms].
+// Terms lists the terms that open rows, ascending.
 func (t *TokenRoot) Terms() []uint32 { return t.r.Terms() }
 
 // Term is the one that new rows are sealed under.

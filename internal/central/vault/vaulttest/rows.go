@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"crypto/cipher"
 	"crypto/rand"
+	"slices"
 	"sync"
 
 	"github.com/meterseal/meterseal/dlms"
@@ -98,6 +99,9 @@ func (r *rig) ciphers(which role.Role) (mine, theirs cipher.AEAD) {
 	return mine, theirs
 }
 
+// nonceOf is the meter's title and a counter.
+func nonceOf(counter ...byte) []byte { return slices.Concat(meter[:], counter) }
+
 func (r *rig) aead() {
 	for _, which := range []role.Role{role.CCIS, role.CCLAN} {
 		mine, theirs := r.ciphers(which)
@@ -105,7 +109,7 @@ func (r *rig) aead() {
 			r.t.Fatalf("nonce of %d, tag of %d", mine.NonceSize(), mine.Overhead())
 		}
 		for i, n := range []int{0, 1, 15, 16, 100, 2000} {
-			nonce := append(meter[:], 0, 0, 1, byte(i))
+			nonce := nonceOf(0, 0, 1, byte(i))
 			text, aad := bytes.Repeat([]byte{byte(n)}, n), []byte{0x30, byte(n)}
 			want := theirs.Seal(nil, nonce, text, aad)
 			if got := mine.Seal([]byte("head"), nonce, text, aad); !bytes.Equal(got, append([]byte("head"), want...)) {
@@ -150,7 +154,7 @@ func (r *rig) speaks(mine, theirs cipher.AEAD) {
 
 func (r *rig) aeadRefuses() {
 	mine, theirs := r.ciphers(role.CCIS)
-	nonce, aad := append(meter[:], 0, 0, 0, 1), []byte{0x30}
+	nonce, aad := nonceOf(0, 0, 0, 1), []byte{0x30}
 	good := theirs.Seal(nil, nonce, []byte("text"), aad)
 	for name, c := range map[string]struct{ nonce, text, aad []byte }{
 		"text":  {nonce, flipped(good, 0), aad},
@@ -175,7 +179,7 @@ func (r *rig) aeadAtOnce() {
 	for g := range 12 {
 		wg.Go(func() {
 			for i := range 8 {
-				nonce := append(meter[:], 0, 1, byte(g), byte(i))
+				nonce := nonceOf(0, 1, byte(g), byte(i))
 				text := bytes.Repeat([]byte{byte(g)}, 20+i)
 				sealed := mine.Seal(nil, nonce, text, nil)
 				if got, err := theirs.Open(nil, nonce, sealed, nil); err != nil || !bytes.Equal(got, text) {
