@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # integration.sh PACKAGES TIMEOUT: the tests that start real processes.
 #
-# They live in files with the build tag `integration`. Only the tests of these
+# They live in files with the build tag `integration` (some want `pkcs11` too, and SoftHSM). Only the tests of these
 # files run here: the others of the same package have run in `make unit`.
 # A run over the whole module that finds none fails. They are built with PKCS#11,
 # as some of them work with a token.

@@ -116,6 +116,18 @@ func (o oneLine) Read(b []byte) (int, error) { return o.Conn.Read(b[:1]) }
 // memory is all that a process has in memory that it can write: heaps, stacks, data.
 func memory(t *testing.T, pid int) []byte {
 	t.Helper()
+	return memoryIn(t, pid, func(int64, bool) bool { return true })
+}
+
+// goHeap is what the Go runtime has of it, on 64-bit Linux: its arenas have no name and lie below those of C, of libraries
+// and of threads, which the kernel puts from 0x7e... on.
+func goHeap(t *testing.T, pid int) []byte {
+	t.Helper()
+	return memoryIn(t, pid, func(from int64, named bool) bool { return !named && from >= 1<<32 && from < 0x7e0000000000 })
+}
+
+func memoryIn(t *testing.T, pid int, wanted func(from int64, named bool) bool) []byte {
+	t.Helper()
 	if err := syscall.Kill(pid, syscall.SIGSTOP); err != nil {
 		t.Fatal(err)
 	}
@@ -133,7 +145,7 @@ func memory(t *testing.T, pid int) []byte {
 	for line := range strings.Lines(string(maps)) {
 		var from, to int64
 		var may string
-		if n, err := fmt.Sscanf(line, "%x-%x %s", &from, &to, &may); n != 3 || err != nil || !strings.HasPrefix(may, "rw") {
+		if n, err := fmt.Sscanf(line, "%x-%x %s", &from, &to, &may); n != 3 || err != nil || !strings.HasPrefix(may, "rw") || !wanted(from, len(strings.Fields(line)) > 5) {
 			continue
 		}
 		b := make([]byte, to-from)

@@ -34,7 +34,7 @@ func newStaff(t *testing.T) *staff {
 func newStaffOn(t *testing.T, r *rig, w wires) *staff {
 	t.Helper()
 	s := &staff{rig: r}
-	s.write("central.yaml", "data: is\nsystem_title: 4D534C1500000001\nlisten: 127.0.0.1:0\nretry_min: 200ms\nretry_max: 1s\n")
+	s.write("central.yaml", "data: is\nsystem_title: 4D534C1500000001\nlisten: 127.0.0.1:0\nretry_min: 200ms\nretry_max: 1s\n"+r.central)
 	s.write("meters.yaml", "factory: meters.age\nfactory_identity: factory.key\ndata: meters\nlan_listen: 127.0.0.1:0\nlocal_listen: 127.0.0.1:0\n")
 	to := s.ok("central init --config central.yaml --json").member("recipient")
 	s.ok(fmt.Sprintf("maker shipment --count 2 --to %s --out shipment.jsonl --key maker.key --factory-identity factory.key --factory-out meters.age", to))

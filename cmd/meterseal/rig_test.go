@@ -33,8 +33,10 @@ type rig struct {
 	dir string
 	// flags are added to every command line; said is all that the commands that have ended printed.
 	flags []string
-	said  *lockedBuffer
-	as    string // whose certificate the command lines go by that do not say it
+	// central is added to the configuration of a central system.
+	central string
+	said    *lockedBuffer
+	as      string // whose certificate the command lines go by that do not say it
 }
 
 func newRig(t *testing.T) *rig {

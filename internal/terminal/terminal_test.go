@@ -118,3 +118,81 @@ func TestLaw4ALaterGrantGoesOnAboveEveryEarlierRangeAndEndsWithItsOwn(t *testing
 		}
 	}
 }
+
+// derivedGrant is a grant of a meter of the profile hardened.
+func derivedGrant(t *testing.T, tsp *Terminal, k key.Unicast, last dlms.Day) enrol.Grant {
+	t.Helper()
+	d, err := k.Derive(own, last)
+	if err != nil {
+		t.Fatal(err)
+	}
+	sealed, err := enrol.SealDerived(enrol.SealedKey{
+		Meter: granted, Role: role.CCLOCALE, Version: 1, Recipient: own, FirstCounter: 1, LastCounter: 99, LastDay: last,
+	}, tsp.id.KEK(), tsp.id.MAC(), d)
+	if err != nil {
+		t.Fatal(err)
+	}
+	g, err := enrol.SealGrant(enrol.Grant{
+		ID: "1", Terminal: own, NotBefore: noon.Add(-time.Hour), NotAfter: noon.Add(time.Hour), Keys: []enrol.SealedKey{sealed},
+	}, tsp.id.MAC())
+	if err != nil {
+		t.Fatal(err)
+	}
+	return g
+}
+
+func TestAGrantOfADerivedKeyThatWasAlteredOrForgedIsRefusedBeforeAnythingIsSent(t *testing.T) {
+	tsp, k := terminalAt(t, noon), unicast(t)
+	last := role.LastDayOf(noon)
+	later := role.LastDayOf(noon.AddDate(0, 1, 0))
+	good := derivedGrant(t, tsp, k, last)
+	if err := good.Verify(own, tsp.id.MAC()); err != nil {
+		t.Fatal(err)
+	}
+	stranger := terminalAt(t, noon) // with the same title, and keys of its own
+	elsewhere := grantFor(t, tsp, k, 1)
+	for what, c := range map[string]struct {
+		change func(g *enrol.Grant)
+		want   error
+	}{
+		"a later day":           {func(g *enrol.Grant) { g.Keys[0].LastDay = later }, enrol.ErrSealed},
+		"no day":                {func(g *enrol.Grant) { g.Keys[0].LastDay = dlms.Day{} }, enrol.ErrSealed},
+		"a longer range":        {func(g *enrol.Grant) { g.Keys[0].LastCounter++ }, enrol.ErrSealed},
+		"another blob":          {func(g *enrol.Grant) { g.Keys[0].Blob = elsewhere.Keys[0].Blob }, enrol.ErrSealed},
+		"another grant's key":   {func(g *enrol.Grant) { g.Keys[0] = elsewhere.Keys[0] }, enrol.ErrGrant},
+		"a later end":           {func(g *enrol.Grant) { g.NotAfter = noon.AddDate(0, 1, 0) }, enrol.ErrGrant},
+		"another id":            {func(g *enrol.Grant) { g.ID = "2" }, enrol.ErrGrant},
+		"a forger's own":        {func(g *enrol.Grant) { *g = derivedGrant(t, stranger, k, last) }, enrol.ErrGrant},
+		"no signature at all":   {func(g *enrol.Grant) { g.MAC = nil }, enrol.ErrGrant},
+		"before its time":       {func(g *enrol.Grant) { *g = shifted(t, tsp, *g, 48*time.Hour) }, enrol.ErrGrantTime},
+		"after its time":        {func(g *enrol.Grant) { *g = shifted(t, tsp, *g, -48*time.Hour) }, enrol.ErrGrantTime},
+		"without the one meter": {func(g *enrol.Grant) { *g = without(t, tsp, *g) }, enrol.ErrNotGranted},
+	} {
+		g := good
+		g.Keys = append([]enrol.SealedKey(nil), good.Keys...)
+		c.change(&g)
+		if _, err := tsp.Associate(t.Context(), g, granted, "127.0.0.1:1"); !errors.Is(err, c.want) {
+			t.Errorf("%s: want %v, got %v", what, c.want, err)
+		}
+	}
+	if entries, err := tsp.Log(0); err != nil || len(entries) != 0 {
+		t.Errorf("refusals used no key, and the log has %d entries (%v)", len(entries), err)
+	}
+}
+
+// shifted is the grant as the central system gives it for another time.
+func shifted(t *testing.T, tsp *Terminal, g enrol.Grant, by time.Duration) enrol.Grant {
+	t.Helper()
+	g.NotBefore, g.NotAfter = g.NotBefore.Add(by), g.NotAfter.Add(by)
+	g, err := enrol.SealGrant(g, tsp.id.MAC())
+	if err != nil {
+		t.Fatal(err)
+	}
+	return g
+}
+
+func without(t *testing.T, tsp *Terminal, g enrol.Grant) enrol.Grant {
+	t.Helper()
+	g.Keys = nil
+	return shifted(t, tsp, g, 0)
+}
