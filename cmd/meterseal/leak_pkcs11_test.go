@@ -12,8 +12,8 @@ import (
 	"testing"
 )
 
-// softHSM makes a token for the processes of a test, and returns how a configuration names it.
-func softHSM(t *testing.T) string {
+// leakToken makes a token for the processes of a test, and returns how a configuration names it.
+func leakToken(t *testing.T) string {
 	t.Helper()
 	dir := t.TempDir()
 	write := func(name, text string) string {
@@ -32,20 +32,14 @@ func softHSM(t *testing.T) string {
 	if err != nil {
 		t.Fatalf("softhsm2-util: %v: %s; install it: apt-get install softhsm2", err, out)
 	}
-	for _, module := range []string{"/usr/lib/softhsm/libsofthsm2.so", "/usr/lib/x86_64-linux-gnu/softhsm/libsofthsm2.so", "/usr/lib64/softhsm/libsofthsm2.so"} {
-		if _, err := os.Stat(module); err == nil {
-			return fmt.Sprintf("pkcs11:token=leak?module-path=%s&pin-source=%s", module, write("pin", "123456"))
-		}
-	}
-	t.Fatal("no libsofthsm2.so; install it: apt-get install softhsm2")
-	return ""
+	return fmt.Sprintf("pkcs11:token=leak?module-path=%s&pin-source=%s", softHSM(t), write("pin", "123456"))
 }
 
 // TestLaw1WithATokenNoKeyOfAMeterIsInTheHeapOfTheCentralSystem: the module of the token is C, and what it has in its own
 // memory in the same process is the token's affair; SoftHSM is a token for tests. The Go heap is ours.
 func TestLaw1WithATokenNoKeyOfAMeterIsInTheHeapOfTheCentralSystem(t *testing.T) {
 	r := newRig(t)
-	r.flags, r.central = []string{"--log-level", "debug"}, "vault: "+softHSM(t)+"\n"
+	r.flags, r.central = []string{"--log-level", "debug"}, "vault: "+leakToken(t)+"\n"
 	s := newStaffOn(t, r, wires{})
 	s.mainJob()
 	is := s.roles[2]
