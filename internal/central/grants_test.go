@@ -22,7 +22,6 @@ type granting struct {
 	now             time.Time
 	terminal        dlms.SystemTitle
 	hardened, linky dlms.SystemTitle
-	grantedTo       time.Time
 	meters          []dlms.SystemTitle
 }
 
