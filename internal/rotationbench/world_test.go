@@ -367,9 +367,12 @@ func (w *world) run(b *testing.B) (stop func()) {
 	}
 }
 
+// poll is how often it is looked whether a benchmark is through. The looking is in the figures.
+const poll = 100 * time.Millisecond
+
 // last waits until the change that was asked for last is done: to look at one is cheap, to count all is not.
 func (w *world) last(ctx context.Context) error {
-	for begun := time.Now(); time.Since(begun) < time.Hour; time.Sleep(20 * time.Millisecond) {
+	for begun := time.Now(); time.Since(begun) < time.Hour; time.Sleep(poll) {
 		c, err := w.db.Changes().Last(ctx, rotation.MeterRole{Meter: w.asked, Role: role.CCLAN})
 		if err != nil || c.Step == rotation.StepDone || c.LastError != "" {
 			return err
@@ -394,7 +397,7 @@ func (w *world) finish(ctx context.Context) error {
 		if next.After(time.Now()) {
 			return fmt.Errorf("%d changes did not come through at once", open)
 		}
-		time.Sleep(50 * time.Millisecond)
+		time.Sleep(poll)
 	}
 	_, err := audit.New(w.db, audit.Options{}).Sequence(ctx)
 	return err
