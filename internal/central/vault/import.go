@@ -201,6 +201,7 @@ func (v *Software) importBatch(ctx context.Context, by audit.Actor, h shipment.H
 		if err != nil {
 			return err
 		}
+		c.meters, c.keys = make([]MeterRow, 0, len(rows)), make([]KeyRow, 0, 4*len(rows))
 		for _, row := range rows {
 			v.importRow(by, h, row, known, c, &next)
 		}

@@ -134,7 +134,7 @@ func (j *journal) Append(records []record) (Position, error) {
 	if j.bad != nil {
 		return Position{}, fmt.Errorf("key journal: stopped by an earlier failure: %w", j.bad)
 	}
-	body, err := appendRecords(nil, records)
+	body, err := appendRecords(make([]byte, 0, recordBytes*len(records)), records)
 	if err != nil {
 		return Position{}, fmt.Errorf("key journal: %w", err)
 	}

@@ -7,6 +7,9 @@ import (
 	"time"
 )
 
+// recordBytes is about what a record takes.
+const recordBytes = 480
+
 // appendRecords writes records as json.Marshal does. Rows of keys are nearly all that an import brings, and are written
 // here without looking at their types one by one.
 func appendRecords(b []byte, records []record) ([]byte, error) {

@@ -44,7 +44,7 @@ type change struct {
 }
 
 func (c *change) records() []record {
-	var out []record
+	out := make([]record, 0, len(c.meters)+len(c.devices)+len(c.exports)+len(c.makers)+len(c.keys)+len(c.states)+len(c.counters))
 	for i := range c.meters {
 		out = append(out, record{Meter: &c.meters[i]})
 	}
@@ -116,7 +116,11 @@ func (v *Software) writeJournal(ctx context.Context, steps []any) error {
 			if len(line) > 0 && len(line)+len(records) > maxTogether {
 				break
 			}
-			line, steps = append(line, records...), steps[1:]
+			if steps = steps[1:]; len(line) == 0 {
+				line = records[:len(records):len(records)]
+				continue
+			}
+			line = append(line, records...)
 		}
 		var err error
 		if p, err = v.journal.Append(line); err != nil {
