@@ -103,7 +103,7 @@ func TestTheSystemIsWorkedByItsCommandsAlone(t *testing.T) {
 	s.ok("central sightings --data is").stdout("^" + meter)
 
 	s.ok("rotate --selection all --role cc_lan --role CC_LOCALE --reason first --wait --data is").stdout("campaign 1")
-	s.ok("campaign show 1 --data is").stdout("done +4")
+	s.ok("campaign show 1 --data is").stdout("^keys +4 done")
 	s.ok("central keys " + meter + " --data is").stdout("^CC_LAN +v2 +active").stdout("^CC_IS +v1 +active")
 
 	s.ok("central breaker " + meter + " open --data is").stdout("success")

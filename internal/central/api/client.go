@@ -30,6 +30,9 @@ var ErrNoIS = errors.New("no central system answers on this data directory: star
 type Client struct {
 	http http.Client
 	who  *access.Identity
+	dial func(ctx context.Context) (net.Conn, error)
+	// nobody is why there is nobody to call as.
+	nobody error
 }
 
 var _ Backend = (*Client)(nil)
@@ -39,6 +42,8 @@ type Target struct {
 	// Data is the IS's data directory, with its socket; Address its TCP address, which goes first if it is not empty.
 	Data, Address string
 	As            *access.Identity
+	// Nobody, where As is nil, is why: each call returns it, if there is an IS to call.
+	Nobody error
 }
 
 // NewClient returns a client.
@@ -47,23 +52,40 @@ func NewClient(to Target) *Client {
 	if to.Address != "" {
 		network, address = "tcp", to.Address
 	}
-	return &Client{who: to.As, http: http.Client{Transport: &http.Transport{
-		TLSClientConfig: to.As.ClientTLS(),
-		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
-			var d net.Dialer
-			c, err := d.DialContext(ctx, network, address)
-			if err != nil {
-				return nil, fmt.Errorf("%w (%w)", ErrNoIS, err)
-			}
-			return c, nil
-		},
-	}}}
+	c := &Client{who: to.As, nobody: to.Nobody}
+	c.dial = func(ctx context.Context) (net.Conn, error) {
+		var d net.Dialer
+		conn, err := d.DialContext(ctx, network, address)
+		if err != nil {
+			return nil, fmt.Errorf("%w (%w)", ErrNoIS, err)
+		}
+		return conn, nil
+	}
+	if to.As != nil {
+		c.http.Transport = &http.Transport{
+			TLSClientConfig: to.As.ClientTLS(),
+			DialContext:     func(ctx context.Context, _, _ string) (net.Conn, error) { return c.dial(ctx) },
+		}
+	}
+	return c
+}
+
+// unnamed says why nothing can be asked: there is no IS, or nobody to ask as.
+func (c *Client) unnamed(ctx context.Context) error {
+	conn, err := c.dial(ctx)
+	if err != nil {
+		return err
+	}
+	return errors.Join(c.nobody, conn.Close())
 }
 
 // Close lets go of idle connections.
 func (c *Client) Close() { c.http.CloseIdleConnections() }
 
 func (c *Client) do(ctx context.Context, method, path string, body io.Reader) (io.ReadCloser, error) {
+	if c.who == nil {
+		return nil, c.unnamed(ctx)
+	}
 	req, err := http.NewRequestWithContext(ctx, method, "https://"+access.ServerName+path, body)
 	if err != nil {
 		return nil, err
