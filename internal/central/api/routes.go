@@ -164,6 +164,9 @@ func (r *router) caller(w http.ResponseWriter, q *http.Request, ops ...access.Op
 
 // stream is for an operation whose request or answer is no JSON.
 func (r *router) stream(op access.Op, h http.HandlerFunc) http.HandlerFunc {
+	if rule, _ := access.RuleOf(op); rule.Dual {
+		r.err = errors.Join(r.err, fmt.Errorf("api: operation %q takes two people, and an approval could not be bound to what is streamed", op))
+	}
 	return func(w http.ResponseWriter, q *http.Request) {
 		c, ok := r.caller(w, q, op)
 		if !ok {
