@@ -1,10 +1,11 @@
 package main
 
 import (
-	"github.com/meterseal/meterseal/internal/shipment"
 	"os"
 	"strings"
 	"testing"
+
+	"github.com/meterseal/meterseal/internal/shipment"
 )
 
 // knowsMaker registers the key of maker.key with the central system that where points to.

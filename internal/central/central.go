@@ -119,7 +119,8 @@ func (is *IS) openVault(ctx context.Context) error {
 	if err := is.vault.CheckTitle(is.own); err != nil {
 		return err
 	}
-	is.gate = access.NewGate(access.GateConfig{Store: access.Journalled(is.store, is.notePerson), Audit: is.audit, Now: is.deps.Now, Rand: is.deps.Rand, Quotas: is.cfg.quotas(is.root.Made().Policy),
+	is.gate = access.NewGate(access.GateConfig{
+		Store: access.Journalled(is.store, is.notePerson), Audit: is.audit, Now: is.deps.Now, Rand: is.deps.Rand, Quotas: is.cfg.quotas(is.root.Made().Policy),
 		Term: time.Duration(is.root.Made().Policy.ApprovalTerm),
 	})
 	is.fleet = fleet.New(fleet.Journalled(is.store, is.vault, is.deps.Now), is.audit, is.deps.Now, is.deps.Rand)

@@ -12,7 +12,9 @@ func TestAUseGoesThereAndBackAndNothingElseIsOne(t *testing.T) {
 	local := ref
 	local.Role = role.CCLOCALE
 	for _, u := range []Use{
-		{As: "read/write", Ref: ref}, {As: "broadcast", Ref: ref}, {As: "terminal", Ref: local, Grant: "0011"},
+		{As: "read/write", Ref: ref},
+		{As: "broadcast", Ref: ref},
+		{As: "terminal", Ref: local, Grant: "0011"},
 		{As: "terminal", Ref: local, Grant: "0011", LastDay: dlms.Day{0x07, 0xEA, 11, 30}},
 	} {
 		if got, ok := ParseUse(u.String()); !ok || got != u {

@@ -17,8 +17,10 @@ func (w *world) people(c central.Config, d central.Deps) error {
 		role access.Role
 		as   **api.Client
 	}{
-		{"operations", access.Operator, &w.api}, {"fieldwork", access.FieldManager, &w.field},
-		{"audit", access.Auditor, &w.auditor}, {"maker-msl", access.Maker, &w.factory},
+		{"operations", access.Operator, &w.api},
+		{"fieldwork", access.FieldManager, &w.field},
+		{"audit", access.Auditor, &w.auditor},
+		{"maker-msl", access.Maker, &w.factory},
 	} {
 		if _, err := os.Stat(access.PersonFile(c.Data, p.name)); errors.Is(err, fs.ErrNotExist) {
 			if err := central.MakePeople(w.ctx, c, d, map[string][]access.Role{p.name: {p.role}}); err != nil {

@@ -80,7 +80,8 @@ type Panel struct {
 // NewPanel makes one, of the authority in dir and of the certificates that the store knows to be revoked.
 func NewPanel(dir string, store interface {
 	Certificate(ctx context.Context, fingerprint string) (*Certificate, error)
-}, now time.Time) (Panel, error) {
+}, now time.Time,
+) (Panel, error) {
 	ca, err := authorityCert(dir)
 	if err != nil {
 		return Panel{}, fmt.Errorf("%w: %s names nobody who could approve", err, filepath.Join(dir, caCert))

@@ -41,8 +41,10 @@ func TestALifeIsToldFromImportToSuccessorWithEveryUse(t *testing.T) {
 	foreign := byDC
 	foreign.Ref.Meter = other
 	for _, e := range []audit.Entry{
-		{At: at(0), Actor: "maker:MSL", Action: "vault.meter.imported", Phase: audit.Done, Subject: audit.Subject{Meter: meter},
-			Detail: map[string]string{"CCC": "C0C0C0", "CC_LAN": "A1A1A1", "CC_LOCALE": "D3D3D3"}},
+		{
+			At: at(0), Actor: "maker:MSL", Action: "vault.meter.imported", Phase: audit.Done, Subject: audit.Subject{Meter: meter},
+			Detail: map[string]string{"CCC": "C0C0C0", "CC_LAN": "A1A1A1", "CC_LOCALE": "D3D3D3"},
+		},
 		{At: at(0), Actor: "x", Action: "vault.meter.imported", Phase: audit.Done, Subject: audit.Subject{Meter: other}, Detail: map[string]string{"CC_IS": "EEEEEE"}},
 		{At: at(1), Actor: "system:rotation", Action: "vault.key.generated", Phase: audit.Done, Subject: lan(2, dlms.SystemTitle{})},
 		{At: at(2), Actor: "system:is", Action: "vault.key.sealed", Phase: audit.Intent, Op: "1", Subject: lan(2, dc), Outcome: "to a concentrator"},
@@ -54,8 +56,10 @@ func TestALifeIsToldFromImportToSuccessorWithEveryUse(t *testing.T) {
 		{At: at(7), Actor: "system:rotation", Action: "vault.key.active", Phase: audit.Done, Subject: lan(2, dlms.SystemTitle{}), Outcome: "shown by the meter itself", Detail: map[string]string{"from": "sent"}},
 		{At: at(7), Actor: "system:rotation", Action: "vault.key.superseded", Phase: audit.Done, Subject: lan(1, dlms.SystemTitle{}), Detail: map[string]string{"from": "active"}},
 		{At: at(8), Actor: "system:is", Action: "meter.alarm.counter-burnt", Phase: audit.Done, Subject: about(meter, role.CCLAN, 2, "", dlms.SystemTitle{})},
-		{At: at(9), Actor: "system:is", Action: "device.log.joined", Phase: audit.Done, Subject: audit.Subject{Device: dc},
-			Log: []keylog.Entry{told(1, byDC), told(2, foreign), told(3, byDC), {Sequence: 4, Text: "started"}}},
+		{
+			At: at(9), Actor: "system:is", Action: "device.log.joined", Phase: audit.Done, Subject: audit.Subject{Device: dc},
+			Log: []keylog.Entry{told(1, byDC), told(2, foreign), told(3, byDC), {Sequence: 4, Text: "started"}},
+		},
 		{At: at(9), Actor: "system:is", Action: "device.log.joined", Phase: audit.Done, Subject: audit.Subject{Device: tsp}, Log: []keylog.Entry{told(1, byTSP)}},
 		{At: at(9), Actor: "person:ada", Action: "fleet.meter.moved", Phase: audit.Done, Subject: audit.Subject{Meter: meter, Device: dc}},
 	} {

@@ -27,7 +27,9 @@ func TestTheJournalIsWrittenAsJSONWouldBe(t *testing.T) {
 		copy(k.Fingerprint[:], rapid.SliceOfN(rapid.Byte(), 16, 16).Draw(rt, "fingerprint"))
 		records := []record{
 			{Meter: &MeterRow{Title: k.Ref.Meter, Batch: rapid.String().Draw(rt, "batch")}},
-			{Key: &k}, {State: &StateChange{Ref: k.Ref, State: k.State}}, {Key: &KeyRow{}},
+			{Key: &k},
+			{State: &StateChange{Ref: k.Ref, State: k.State}},
+			{Key: &KeyRow{}},
 		}
 		want, err := json.Marshal(records)
 		if err != nil {
