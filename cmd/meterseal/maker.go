@@ -169,7 +169,7 @@ func readSmall(path string) (b []byte, err error) {
 
 // writeBoth writes both files or none: meters that only one side knows serve nobody.
 func (f *shipmentFlags) writeBoth(meters []shipment.Meter, by shipment.MakerKey, central transport.Public, factory age.Recipient) error {
-	err := writeNew(f.out, func(w *os.File) error { return shipment.Write(w, by, f.batch, meters, central) })
+	err := writeNew(f.out, func(w *os.File) error { return shipment.Write(w, rand.Reader, by, f.batch, meters, central) })
 	if err != nil {
 		return err
 	}

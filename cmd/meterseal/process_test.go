@@ -128,7 +128,7 @@ func (p *plant) prepare() {
 	p.must(err)
 	var own, sent bytes.Buffer
 	p.must(shipment.WriteFactory(&own, "MSL", rows, factory.Recipient()))
-	p.must(shipment.Write(&sent, maker, "1", rows, recipient))
+	p.must(shipment.Write(&sent, rand.Reader, maker, "1", rows, recipient))
 	p.write("meters.age", own.String())
 
 	p.start("central")

@@ -36,7 +36,7 @@ func newGranting(t *testing.T) *granting {
 		rows, err := shipment.Generate(rand.Reader, "MSL", 1, profile, uint64(i+1))
 		g.must(err)
 		var b bytes.Buffer
-		g.must(shipment.Write(&b, maker, profile, rows, g.is.vault.Transport()))
+		g.must(shipment.Write(&b, rand.Reader, maker, profile, rows, g.is.vault.Transport()))
 		if r, err := g.is.ImportShipment(t.Context(), &b); err != nil || !r.Clean() {
 			t.Fatal(r, err)
 		}

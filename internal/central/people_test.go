@@ -262,7 +262,7 @@ func withMeters(t *testing.T, is *IS, n int) (meters []dlms.SystemTitle) {
 		t.Fatal(err)
 	}
 	var b bytes.Buffer
-	if err := shipment.Write(&b, maker, "1", rows, is.vault.Transport()); err != nil {
+	if err := shipment.Write(&b, rand.Reader, maker, "1", rows, is.vault.Transport()); err != nil {
 		t.Fatal(err)
 	}
 	if r, err := is.ImportShipment(t.Context(), &b); err != nil || !r.Clean() {

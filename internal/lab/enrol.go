@@ -104,7 +104,7 @@ func (w *world) refusedRows(ctx context.Context, rows []shipment.Meter) error {
 
 func (w *world) importRows(ctx context.Context, by shipment.MakerKey, rows []shipment.Meter, to transport.Public) (*shipment.Report, error) {
 	var b bytes.Buffer
-	if err := shipment.Write(&b, by, "bad", rows, to); err != nil {
+	if err := shipment.Write(&b, w.cfg.Rand, by, "bad", rows, to); err != nil {
 		return nil, err
 	}
 	return w.factory.ImportShipment(ctx, &b)

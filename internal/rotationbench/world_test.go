@@ -170,7 +170,7 @@ func (w *world) ship(ctx context.Context, recipient transport.Public, first, cou
 		return err
 	}
 	var file bytes.Buffer
-	if err := shipment.Write(&file, maker, fmt.Sprintf("bench %d", first), rows, recipient); err != nil {
+	if err := shipment.Write(&file, rand.Reader, maker, fmt.Sprintf("bench %d", first), rows, recipient); err != nil {
 		return err
 	}
 	report, err := w.is.ImportShipment(ctx, &file)

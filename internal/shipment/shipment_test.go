@@ -55,7 +55,7 @@ func generated(t testing.TB, n int, profile string) []Meter {
 func written(t testing.TB, by MakerKey, meters []Meter) []byte {
 	t.Helper()
 	var b bytes.Buffer
-	if err := Write(&b, by, "b1", meters, vault(t).Public()); err != nil {
+	if err := Write(&b, rand.Reader, by, "b1", meters, vault(t).Public()); err != nil {
 		t.Fatal(err)
 	}
 	return b.Bytes()
@@ -374,16 +374,16 @@ func TestAMakersKeySurvivesItsFileAndIsNeverReplaced(t *testing.T) {
 func TestWriteRefusesWhatReadWouldRefuse(t *testing.T) {
 	meters, to := generated(t, 1, ProfileHardened), vault(t).Public()
 	meters[0].LAN = meters[0].Locale
-	if err := Write(io.Discard, maker(t, "MSL"), "b1", meters, to); err == nil {
+	if err := Write(io.Discard, rand.Reader, maker(t, "MSL"), "b1", meters, to); err == nil {
 		t.Error("a meter with one key twice was written")
 	}
-	if err := Write(io.Discard, maker(t, "MSL"), "", generated(t, 1, ProfileLinky), to); err == nil {
+	if err := Write(io.Discard, rand.Reader, maker(t, "MSL"), "", generated(t, 1, ProfileLinky), to); err == nil {
 		t.Error("a shipment without a batch was written")
 	}
-	if err := Write(io.Discard, maker(t, "XYZ"), "b1", generated(t, 1, ProfileLinky), to); err == nil {
+	if err := Write(io.Discard, rand.Reader, maker(t, "XYZ"), "b1", generated(t, 1, ProfileLinky), to); err == nil {
 		t.Error("another maker's meters were written")
 	}
-	if err := Write(io.Discard, MakerKey{}, "b1", generated(t, 1, ProfileLinky), to); !errors.Is(err, key.ErrNoKey) {
+	if err := Write(io.Discard, rand.Reader, MakerKey{}, "b1", generated(t, 1, ProfileLinky), to); !errors.Is(err, key.ErrNoKey) {
 		t.Errorf("no key: got %v", err)
 	}
 }

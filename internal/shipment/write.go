@@ -1,7 +1,6 @@
 package shipment
 
 import (
-	"crypto/rand"
 	"fmt"
 	"io"
 
@@ -67,19 +66,20 @@ type row struct {
 	Keys    []SealedKey      `json:"keys"`
 }
 
-// Write writes the meters of one batch for the vault with a transport key, signed by their maker.
-func Write(w io.Writer, by MakerKey, batch string, meters []Meter, to transport.Public) error {
-	if err := write(w, by, batch, meters, to); err != nil {
+// Write writes the meters of one batch for the vault with a transport key, signed by their maker. The key that their keys
+// travel under comes from rand.
+func Write(w io.Writer, rand io.Reader, by MakerKey, batch string, meters []Meter, to transport.Public) error {
+	if err := write(w, rand, by, batch, meters, to); err != nil {
 		return fmt.Errorf("write shipment: %w", err)
 	}
 	return nil
 }
 
-func write(w io.Writer, by MakerKey, batch string, meters []Meter, to transport.Public) error {
+func write(w io.Writer, rand io.Reader, by MakerKey, batch string, meters []Meter, to transport.Public) error {
 	if by.IsZero() {
 		return key.ErrNoKey
 	}
-	env, under, err := transport.Seal(rand.Reader, to)
+	env, under, err := transport.Seal(rand, to)
 	if err != nil {
 		return err
 	}

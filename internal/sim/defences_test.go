@@ -129,7 +129,7 @@ func TestFindSeeds(t *testing.T) {
 		fmt.Fprintf(os.Stderr, "sim: without %s: seed %d\n", f.off, seed)
 		text = f.row().ReplaceAll(text, []byte(fmt.Sprintf("${1}%d${3}", seed)))
 	}
-	if err := os.WriteFile(page, text, 0o644); err != nil { //nolint:gosec // a page of the documentation
+	if err := os.WriteFile(page, text, 0o644); err != nil {
 		t.Fatal(err)
 	}
 }

@@ -156,7 +156,7 @@ func (w *World) meters(ctx context.Context, to transport.Public) error {
 		return err
 	}
 	var file bytes.Buffer
-	if err := shipment.Write(&file, maker, "sim", rows, to); err != nil {
+	if err := shipment.Write(&file, w.keys, maker, "sim", rows, to); err != nil {
 		return err
 	}
 	report, err := is.ImportShipment(ctx, &file)

@@ -131,7 +131,7 @@ func (w *world) ship(s *system, batch string, first uint64, n int) []dlms.System
 	w.must(err)
 	w.must(s.vault.AddMaker(w.t.Context(), by, w.maker.Public(), w.maker.Public().Fingerprint()))
 	var b bytes.Buffer
-	w.must(shipment.Write(&b, w.maker, batch, meters, s.vault.Transport()))
+	w.must(shipment.Write(&b, rand.Reader, w.maker, batch, meters, s.vault.Transport()))
 	r, err := s.vault.ImportShipment(w.t.Context(), by, &b)
 	w.must(err)
 	if !r.Clean() {

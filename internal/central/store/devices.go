@@ -55,17 +55,30 @@ func (s *Store) AppendDeviceLog(ctx context.Context, d dlms.SystemTitle, entries
 		if fresh, err = follow(d, last, entries); err != nil {
 			return fmt.Errorf("device %s: %w", d, err)
 		}
-		return s.insertEach(ctx, `INSERT INTO device_logs (device, sequence, at, text, hash, meter, role, version) VALUES (?, ?, ?, ?, ?, ?, ?, ?)`,
-			len(fresh), func(i int) []any {
-				e := fresh[i]
-				row := []any{d[:], int64(e.Sequence), micros(e.Time), e.Text, e.Hash, nil, nil, nil}
-				if u, ok := keylog.ParseUse(e.Text); ok {
-					row[5], row[6], row[7] = u.Ref.Meter[:], int(u.Ref.Role), int64(u.Ref.Version)
-				}
-				return row
-			})
+		return s.addDeviceLog(ctx, d, fresh)
 	})
 	return fresh, err
+}
+
+// addDeviceLog writes entries that name the use of a key apart from the others: PostgreSQL cannot tell the type of a column
+// that is NULL in every row.
+func (s *Store) addDeviceLog(ctx context.Context, d dlms.SystemTitle, entries []keylog.Entry) error {
+	var told, used [][]any
+	for _, e := range entries {
+		row := []any{d[:], int64(e.Sequence), micros(e.Time), e.Text, e.Hash}
+		if u, ok := keylog.ParseUse(e.Text); ok {
+			used = append(used, append(row, u.Ref.Meter[:], int(u.Ref.Role), int64(u.Ref.Version)))
+		} else {
+			told = append(told, row)
+		}
+	}
+	err := s.insertEach(ctx, `INSERT INTO device_logs (device, sequence, at, text, hash) VALUES (?, ?, ?, ?, ?)`,
+		len(told), func(i int) []any { return told[i] })
+	if err != nil {
+		return err
+	}
+	return s.insertEach(ctx, `INSERT INTO device_logs (device, sequence, at, text, hash, meter, role, version) VALUES (?, ?, ?, ?, ?, ?, ?, ?)`,
+		len(used), func(i int) []any { return used[i] })
 }
 
 // follow returns the entries after last, which they must follow from. Where last is told again, it must be the same: what

@@ -96,7 +96,7 @@ func (i *importing) shipped() []byte {
 	meters, err := shipment.Generate(rand.Reader, "MSL", oneFile, shipment.ProfileHardened, i.next)
 	i.must(err)
 	var file bytes.Buffer
-	i.must(shipment.Write(&file, i.maker, fmt.Sprint("bench ", i.next), meters, i.vault.Transport()))
+	i.must(shipment.Write(&file, rand.Reader, i.maker, fmt.Sprint("bench ", i.next), meters, i.vault.Transport()))
 	i.next += oneFile
 	return file.Bytes()
 }

@@ -149,7 +149,7 @@ func TestImportTakesFilesOfRegisteredMakersAlone(t *testing.T) {
 	meters := made(t, 1, shipment.ProfileHardened, 1)
 	file := func(k shipment.MakerKey) *bytes.Buffer {
 		var b bytes.Buffer
-		w.ok(shipment.Write(&b, k, "b1", meters, w.vault.Transport()))
+		w.ok(shipment.Write(&b, rand.Reader, k, "b1", meters, w.vault.Transport()))
 		return &b
 	}
 	stranger := makerOf(t, "MSL") // the same three letters

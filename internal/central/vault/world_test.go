@@ -149,7 +149,7 @@ func made(t *testing.T, n int, profile string, first uint64) []shipment.Meter {
 func (w *world) file(batch string, meters []shipment.Meter) []byte {
 	w.t.Helper()
 	var b bytes.Buffer
-	if err := shipment.Write(&b, w.maker, batch, meters, w.vault.Transport()); err != nil {
+	if err := shipment.Write(&b, rand.Reader, w.maker, batch, meters, w.vault.Transport()); err != nil {
 		w.t.Fatal(err)
 	}
 	return b.Bytes()

@@ -23,7 +23,7 @@ func (k *Keys) Key(n int) (transport.Private, error) {
 	if p, ok := k.made[n]; ok {
 		return p, nil
 	}
-	p, err := transport.Generate(rand.Reader)
+	p, err := transport.Generate(rand.Reader) //nolint:forbidigo // keys for tests, which nothing replays
 	if err != nil {
 		return p, fmt.Errorf("transport key for tests: %w", err)
 	}
