@@ -52,7 +52,9 @@ func (w *world) make(ship, factory, identity string) error {
 	return errors.Join(
 		replace(identity, []byte(own.String()+"\n")),
 		written(factory, func(b *bytes.Buffer) error { return shipment.WriteFactory(b, maker, rows, own.Recipient()) }),
-		written(ship, func(b *bytes.Buffer) error { return shipment.Write(b, w.cfg.Rand, w.maker, "lab", rows, status.VaultRecipient) }),
+		written(ship, func(b *bytes.Buffer) error {
+			return shipment.Write(b, w.cfg.Rand, w.maker, "lab", rows, status.VaultRecipient)
+		}),
 	)
 }
 
