@@ -130,36 +130,6 @@ func (s *Store) setKeyState(ctx context.Context, state vault.State, changes []va
 	return nil
 }
 
-// AddStatesAhead implements vault.Store.
-func (s *Store) AddStatesAhead(ctx context.Context, changes []vault.StateChange) error {
-	return s.insertEach(ctx, `INSERT INTO states_ahead (meter, role, version, state, at) VALUES (?, ?, ?, ?, ?)
-		ON CONFLICT DO NOTHING`, len(changes), func(i int) []any {
-		return append(refArgs(changes[i].Ref), string(changes[i].State), micros(changes[i].At))
-	})
-}
-
-// TakeStatesAhead implements vault.Store.
-func (s *Store) TakeStatesAhead(ctx context.Context, keys []role.KeyRef) ([]vault.StateChange, error) {
-	if t := s.tx(ctx); t == nil || !t.write {
-		return nil, ErrWriteOutsideUpdate
-	}
-	rows, err := each(ctx, s, keys, refArgs, func(r scanner) (c vault.StateChange, err error) {
-		var at int64
-		err = r.Scan(&c.State, &at)
-		c.At = fromMicros(at)
-		return c, err
-	}, `DELETE FROM states_ahead WHERE meter = ? AND role = ? AND version = ? RETURNING state, at`)
-	var out []vault.StateChange
-	for i, list := range rows {
-		for _, c := range list {
-			c.Ref = keys[i]
-			out = append(out, c)
-		}
-	}
-	slices.SortStableFunc(out, func(a, b vault.StateChange) int { return a.At.Compare(b.At) })
-	return out, err
-}
-
 // stateUpdate also sets the time that goes with the state. A version that comes back into force is no longer ended.
 func stateUpdate(state vault.State) (query string, ok bool) {
 	set := ""

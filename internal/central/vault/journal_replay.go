@@ -67,12 +67,10 @@ type replaying struct {
 	chosen map[role.KeyRef]KeyRow // that the store gets
 	// left are the versions that may have reached a meter, by the key that each of them was.
 	left map[role.KeyRef]map[Fingerprint]bool
-	// ahead are states of versions that are not there yet: another node made them, and they are in its journal.
-	ahead []StateChange
 }
 
-// replay applies batches, but for what is there already. What goes on from what is in another node's journal alone waits
-// for that one.
+// replay applies batches, but for what is there already. A fact of the fleet that goes on from what is in another node's
+// journal alone waits for that one.
 func (v *Software) replay(ctx context.Context, batches [][]record) error {
 	r := &replaying{chosen: map[role.KeyRef]KeyRow{}, left: map[role.KeyRef]map[Fingerprint]bool{}}
 	for _, batch := range batches {
@@ -89,14 +87,10 @@ func (v *Software) replay(ctx context.Context, batches [][]record) error {
 	if err := r.pruneKeys(); err != nil {
 		return err
 	}
-	r.pruneStates()
-	if err := v.store.AddStatesAhead(ctx, r.ahead); err != nil {
+	if err := r.pruneStates(); err != nil {
 		return err
 	}
 	if err := v.apply(ctx, &r.change); err != nil {
-		return err
-	}
-	if err := v.overtake(ctx, r.keys); err != nil {
 		return err
 	}
 	if err := v.replayFacts(ctx, r.facts); err != nil {
@@ -108,31 +102,6 @@ func (v *Software) replay(ctx context.Context, batches [][]record) error {
 	}
 	for _, s := range r.spaces {
 		if err := v.replaySpace(ctx, s); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-// overtake brings versions that have just come to where another node's journal, which was there before, had them.
-func (v *Software) overtake(ctx context.Context, keys []KeyRow) error {
-	refs := make([]role.KeyRef, len(keys))
-	for i, k := range keys {
-		refs[i] = k.Ref
-	}
-	waiting, err := v.store.TakeStatesAhead(ctx, refs)
-	if err != nil {
-		return err
-	}
-	for _, s := range waiting {
-		rows, err := v.store.KeyRows(ctx, []role.KeyRef{s.Ref})
-		if err != nil {
-			return err
-		}
-		if overtaken(rows[s.Ref], s) {
-			continue
-		}
-		if err := v.store.SetKeyStates(ctx, []StateChange{s}); err != nil {
 			return err
 		}
 	}
@@ -297,8 +266,9 @@ func (r *replaying) pruneKeys() error {
 	return nil
 }
 
-// pruneStates leaves out the states of versions that were used for nothing, and what another node has overtaken.
-func (r *replaying) pruneStates() {
+// pruneStates leaves out the states of versions that were used for nothing, and what another node has overtaken. A journal
+// brings every version that it speaks of, whoever made it (see whole).
+func (r *replaying) pruneStates() error {
 	states := r.states
 	r.states = nil
 	for _, s := range states {
@@ -309,7 +279,7 @@ func (r *replaying) pruneStates() {
 		}
 		switch {
 		case !got:
-			r.ahead = append(r.ahead, s)
+			return fmt.Errorf("%w: it says that %s is %s, and brings no such version", ErrJournal, s.Ref, s.State)
 		case s.Of != (Fingerprint{}) && s.Of != k.Fingerprint:
 		case k.State == s.State && !s.At.After(latest(k)): // the row says so itself
 		case known && overtaken(row, s):
@@ -317,6 +287,7 @@ func (r *replaying) pruneStates() {
 			r.states = append(r.states, s)
 		}
 	}
+	return nil
 }
 
 // overtaken reports whether a row has gone further than a state in the journal, since then: by another node, which took

@@ -177,10 +177,6 @@ type Store interface {
 	MeterKeyRows(ctx context.Context, meter dlms.SystemTitle) ([]KeyRow, error)
 	// SetKeyStates also sets the time that goes with the state.
 	SetKeyStates(ctx context.Context, changes []StateChange) error
-	// AddStatesAhead keeps states of versions that are not there yet; TakeStatesAhead takes those of some versions out
-	// again, oldest first.
-	AddStatesAhead(ctx context.Context, changes []StateChange) error
-	TakeStatesAhead(ctx context.Context, keys []role.KeyRef) ([]StateChange, error)
 
 	// KeyRowsUnder lists versions whose term is below one, by meter, role and version, from behind after on; ReSealKeys puts
 	// term, blob and MAC in their place, of rows that are still the same key and under a lower term.
