@@ -54,7 +54,40 @@ func (is *IS) escrow(ctx context.Context, refs []role.KeyRef) error {
 			if err := is.escrowAt(ctx, d, part); err != nil {
 				return fmt.Errorf("escrow: %w", err)
 			}
+			if err := is.escrowBeside(ctx, d, part); err != nil {
+				return fmt.Errorf("escrow: %w", err)
+			}
 		}
+	}
+	return nil
+}
+
+// besides is how many concentrators are tried for a second copy.
+const besides = 4
+
+// escrowBeside has a second concentrator keep versions, the next one by title that does: what the first one loses, hides, or
+// takes away with it when it is stolen is there still. Nothing in the rows opens at either of them. Where none of
+// those beside it is on the WAN, as in a fleet of one, there is one keeper: that holds no key change up.
+func (is *IS) escrowBeside(ctx context.Context, d dlms.SystemTitle, refs []role.KeyRef) error {
+	next, err := is.store.NextConcentrators(ctx, d, besides)
+	if err != nil {
+		return err
+	}
+	var errs []error
+	for _, n := range next {
+		if is.reach != nil && is.reach.Away(n) {
+			continue
+		}
+		err := is.escrowAt(ctx, n, refs)
+		if err == nil {
+			return nil
+		}
+		if f := new(bus.Fault); !errors.As(err, &f) || f.Code != bus.FaultUnreachable {
+			errs = append(errs, err)
+		}
+	}
+	if len(errs) > 0 {
+		return fmt.Errorf("no second concentrator keeps them: %w", errors.Join(errs...))
 	}
 	return nil
 }

@@ -32,7 +32,10 @@ var pasts = []struct {
 }{
 	{"database fails over and loses the last turns", 60, 8},
 	{"yesterday's backup restored, with the key journal", 90, 36},
+	{withoutJournal, 400, 36},
 }
+
+const withoutJournal = "yesterday's backup restored, without a key journal"
 
 func (w *World) storeDir() string { return filepath.Join(w.opt.Dir, "store") }
 
@@ -87,7 +90,7 @@ func (w *World) remember(ctx context.Context) {
 		w.last = w.snapshot(ctx)
 	}
 	for _, p := range pasts {
-		if w.one(p.one) {
+		if w.one(p.one) && (p.fault != withoutJournal || w.opt.Without == 0) { // which is a defence less
 			s := w.snapshot(ctx)
 			s.fault, s.turns = p.fault, 1+w.IntN(p.turns)
 			w.past = append(w.past, s)
@@ -133,8 +136,14 @@ func (w *World) revert(ctx context.Context) {
 	s := w.past[i]
 	w.past = slices.Delete(w.past, i, i+1)
 	w.fault(s.fault)
-	w.goBack(ctx, s)
-	w.discard(s)
+	defer w.discard(s)
+	if s.fault != withoutJournal {
+		w.goBack(ctx, s)
+		return
+	}
+	if err := w.loseJournals(ctx, s); err != nil {
+		w.broken("restore without a key journal: %v", err)
+	}
 }
 
 func (w *World) journalDir() string { return filepath.Join(w.opt.Dir, "journal") }

@@ -222,6 +222,11 @@ func (w *World) count(ctx context.Context) Result {
 	if w.nodes[0].is != nil {
 		r.Lost = w.lost(ctx)
 	}
+	if w.nodes[0].is != nil {
+		if m, err := w.nodes[0].is.Missing(ctx); err != nil || len(m.NotAsked) > 0 {
+			w.broken("concentrators that were not asked for what they keep: %v, %v", m.NotAsked, err)
+		}
+	}
 	r.Problems, r.Record = w.problems, append(r.Record, w.lines...)
 	return r
 }

@@ -179,3 +179,14 @@ func (s *Store) LastDeviceLog(ctx context.Context, d dlms.SystemTitle) (keylog.E
 	}
 	return rows[0], nil
 }
+
+// NextConcentrators lists the enrolled concentrators that come after one by title, the first after the last, at most limit.
+func (s *Store) NextConcentrators(ctx context.Context, d dlms.SystemTitle, limit int) ([]dlms.SystemTitle, error) {
+	const enrolled = `SELECT title FROM devices WHERE kind = 'concentrator' AND state = 'enrolled' AND title `
+	after, err := list(ctx, s, scanTitle, enrolled+`> ? ORDER BY title LIMIT ?`, d[:], limit)
+	if err != nil || len(after) == limit {
+		return after, err
+	}
+	before, err := list(ctx, s, scanTitle, enrolled+`< ? ORDER BY title LIMIT ?`, d[:], limit-len(after))
+	return append(after, before...), err
+}
