@@ -23,13 +23,18 @@ func (f *failures) add(t dlms.SystemTitle, err error) {
 	f.list = append(f.list, meterFault(t, err))
 }
 
-// each runs f on meters, several at a time; a meter that is slow takes one place of all. Errors are collected.
+// each runs f on meters, several at a time and begun in their order; a meter that is slow takes one place of all. Errors are
+// collected.
 func (c *Concentrator) each(ctx context.Context, meters []dlms.SystemTitle, f func(context.Context, *meter) error) []bus.MeterFault {
 	var failed failures
 	var wg sync.WaitGroup
+	turn := make(chan struct{}, 1)
 	for _, t := range meters {
+		turn <- struct{}{}
 		wg.Go(func() {
-			if err := c.workOn(ctx, t, f); err != nil {
+			next := sync.OnceFunc(func() { <-turn })
+			defer next()
+			if err := c.workOn(ctx, t, next, f); err != nil {
 				failed.add(t, err)
 			}
 		})
@@ -38,11 +43,17 @@ func (c *Concentrator) each(ctx context.Context, meters []dlms.SystemTitle, f fu
 	return failed.list
 }
 
-func (c *Concentrator) workOn(ctx context.Context, t dlms.SystemTitle, f func(context.Context, *meter) error) error {
+// workOn calls next when the meter after this one may begin: when this one has its place, or has to wait for whoever has
+// claimed it, who holds up no other.
+func (c *Concentrator) workOn(ctx context.Context, t dlms.SystemTitle, next func(), f func(context.Context, *meter) error) error {
 	m := c.meter(t)
-	release, err := m.own(ctx, c.deps.Now) // before the place in the pool: a claimed meter holds up no other
-	if err != nil {
-		return err
+	release := m.ownNow(c.deps.Now)
+	if release == nil {
+		next()
+		var err error
+		if release, err = m.own(ctx, c.deps.Now); err != nil {
+			return err
+		}
 	}
 	defer release()
 	if ctx.Err() != nil {
@@ -54,6 +65,7 @@ func (c *Concentrator) workOn(ctx context.Context, t dlms.SystemTitle, f func(co
 	case <-ctx.Done():
 		return errBusy(t)
 	}
+	next()
 	return f(ctx, m)
 }
 

@@ -75,6 +75,23 @@ func (m *meter) own(ctx context.Context, now func() time.Time) (release func(), 
 	}
 }
 
+// ownNow is own for who does not wait: nil where somebody has the meter.
+func (m *meter) ownNow(now func() time.Time) (release func()) {
+	select {
+	case m.turn <- struct{}{}:
+	default:
+		return nil
+	}
+	m.mu.Lock()
+	free := !m.claimed.After(now())
+	m.mu.Unlock()
+	if !free {
+		m.give()
+		return nil
+	}
+	return m.give
+}
+
 func (m *meter) take(ctx context.Context) error {
 	if ctx.Err() != nil { // whoever asks is gone: that decides, and not which of two is looked at first
 		return errBusy(m.title)
