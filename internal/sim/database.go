@@ -50,10 +50,12 @@ func (w *World) buildNodes(ctx context.Context) (to transport.Public, err error)
 	for i := range w.opt.Nodes {
 		n := w.newNode(i)
 		w.nodes = append(w.nodes, n)
+		from := w.opt.Root
 		if i > 0 { // the nodes share the root
-			if err := copyRoot(w.nodes[0].cfg.Data, n.cfg.Data); err != nil {
-				return to, err
-			}
+			from = w.nodes[0].cfg.Data
+		}
+		if err := copyRoot(from, n.cfg.Data); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return to, err
 		}
 		if to, err = central.Init(ctx, n.cfg, n.deps()); err != nil {
 			return to, err
@@ -62,16 +64,26 @@ func (w *World) buildNodes(ctx context.Context) (to transport.Public, err error)
 			return to, err
 		}
 	}
-	return to, nil
+	if w.opt.Root == "" {
+		return to, nil
+	}
+	return to, copyRoot(w.nodes[0].cfg.Data, w.opt.Root)
 }
 
+// copyRoot puts a root into a directory that has none; where there is none to be had, Init makes it.
 func copyRoot(from, to string) error {
+	if from == "" {
+		return fs.ErrNotExist
+	}
 	if err := os.MkdirAll(to, 0o700); err != nil {
 		return err
 	}
 	b, err := os.ReadFile(filepath.Join(from, rootFile))
 	if err != nil {
 		return err
+	}
+	if _, err := os.Stat(filepath.Join(to, rootFile)); err == nil {
+		return nil
 	}
 	return os.WriteFile(filepath.Join(to, rootFile), b, 0o600)
 }

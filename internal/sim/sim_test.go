@@ -137,8 +137,13 @@ func TestNoMeterIsLost(t *testing.T) {
 		for i := range runtime.GOMAXPROCS(0) {
 			t.Run(fmt.Sprintf("worker %d", i), func(t *testing.T) {
 				t.Parallel()
+				root := inMemory(t)
 				for seed, ok := q.take(); ok; seed, ok = q.take() {
-					t.Run(fmt.Sprint(seed), func(t *testing.T) { q.done(oneSeed(t, options(t, seed))) })
+					t.Run(fmt.Sprint(seed), func(t *testing.T) {
+						opt := options(t, seed)
+						opt.Root = root
+						q.done(oneSeed(t, opt))
+					})
 				}
 			})
 		}

@@ -31,6 +31,9 @@ type Options struct {
 	Dir string
 	// Profile is hardened or linky; empty lets the seed choose.
 	Profile string
+	// Root is a directory with the root of a vault that is taken for this world's, for to make one costs a fifth of all: of
+	// a world that ran before, or empty, and then this one leaves its own there. Without it each world makes one.
+	Root string
 	// Concentrators and Meters (of each) are the size; 0 lets the seed choose.
 	Concentrators, Meters int
 	// Nodes of the central system on one database; 0 lets the seed choose one or two.
