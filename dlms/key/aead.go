@@ -33,7 +33,22 @@ func (m material) aeadOf(block cipher.Block) (cipher.AEAD, error) {
 	if err != nil {
 		return nil, fmt.Errorf("%s key: gcm: %w", m.role, err)
 	}
-	return &aead{of: m, inner: func() cipher.AEAD { return gcm }}, nil
+	var inner cipher.AEAD = roomy{gcm} // converted once, and not at each use
+	return &aead{of: m, inner: func() cipher.AEAD { return inner }}, nil
+}
+
+// roomy gives a GCM with a short tag the room that it writes to. On amd64 the standard library (seen in Go 1.26.8) stores
+// the last part of a plaintext as a whole block, and counts on a tag of 16 bytes behind it: with one of 12, and 1 to 3 bytes in
+// the last block, it writes up to 3 bytes beyond the capacity of dst, into whatever lies there. That was another key.
+type roomy struct{ cipher.AEAD }
+
+// Seal appends as the inner one does. Where dst has too little room the answer is in new memory, as with append.
+func (r roomy) Seal(dst, nonce, plaintext, additionalData []byte) []byte {
+	last, need := len(plaintext)%BlockSize, len(plaintext)+BlockSize
+	if 0 < last && last < BlockSize-TagSize && cap(dst)-len(dst) < need {
+		dst = append(make([]byte, 0, len(dst)+need), dst...)
+	}
+	return r.AEAD.Seal(dst, nonce, plaintext, additionalData)
 }
 
 func (a *aead) NonceSize() int { return a.inner().NonceSize() }

@@ -7,6 +7,7 @@ import (
 
 	"github.com/meterseal/meterseal/dlms"
 	"github.com/meterseal/meterseal/dlms/apdu"
+	"github.com/meterseal/meterseal/dlms/key"
 )
 
 // Reserve is the room in bytes that [Cipher.SealInPlace] wants before the plaintext, for the longest header.
@@ -43,7 +44,7 @@ func (c *Cipher) sealInPlace(b []byte, tag apdu.Tag, ctl Control, title dlms.Sys
 	if len(b) < Reserve {
 		return nil, fmt.Errorf("%w: want %d bytes before the plaintext, got %d", ErrReserve, Reserve, len(b))
 	}
-	b = slices.Grow(b, TagSize)
+	b = slices.Grow(b, key.BlockSize) // more than the tag: with less room the cipher would not stay in place
 	plain := b[Reserve:]
 	start, err := apdu.PutHeader(b[:Reserve], tag, title, byte(ctl), ic, len(plain)+TagSize)
 	if err != nil {
