@@ -88,7 +88,7 @@ func (c *Cipher) SealWith(dst []byte, ctl Control, title dlms.SystemTitle, ic dl
 	s := c.state()
 	s.setIV(title, ic)
 	if ctl.Has(Encrypted) {
-		return sealed(s.aead.Seal(dst, s.iv[:], plaintext, s.header(ctl, extra, nil)), len(dst)+len(plaintext))
+		return sealed(s.aead.Seal(bare.Room(dst, len(plaintext)), s.iv[:], plaintext, s.header(ctl, extra, nil)), len(dst)+len(plaintext))
 	}
 	aad := s.header(ctl, extra, plaintext)
 	dst = append(dst, plaintext...)
@@ -152,7 +152,7 @@ func (c *Cipher) OpenUnauthenticated(dst []byte, ctl Control, title dlms.SystemT
 	s := c.state()
 	s.setIV(title, ic)
 	zeros := make([]byte, len(content), len(content)+TagSize)
-	stream, err := sealed(s.aead.Seal(zeros[:0], s.iv[:], zeros, s.header(ctl, nil, nil)), len(content))
+	stream, err := sealed(s.aead.Seal(bare.Room(zeros[:0], len(zeros)), s.iv[:], zeros, s.header(ctl, nil, nil)), len(content))
 	if err != nil {
 		return nil, err
 	}
