@@ -227,7 +227,7 @@ func (c *cursor) actionRequest(g *Node) {
 func (c *cursor) actionResponse(g *Node) {
 	switch c.head(g, "normal", "with-pblock", "with-list", "next-pblock") {
 	case 1:
-		c.outcome(g)
+		c.lastOutcome(g)
 	case 2:
 		c.block(g, "action-response", false, func(inner *cursor, n *Node) { inner.gotten(n) })
 	case 3:
@@ -237,9 +237,23 @@ func (c *cursor) actionResponse(g *Node) {
 	}
 }
 
-func (c *cursor) outcome(n *Node) {
+// lastOutcome renders an outcome with which the APDU ends. As package apdu does, it takes a refusal behind which some
+// meters leave out that there are no return parameters.
+func (c *cursor) lastOutcome(n *Node) {
+	if result, ok := c.peek(); ok && c.left() == 1 && dlms.ActionResult(result) != dlms.ActionSuccess {
+		c.actionResult(n)
+		return
+	}
+	c.outcome(n)
+}
+
+func (c *cursor) actionResult(n *Node) {
 	v, child := c.uint(n, "result", 1)
 	child.Value, child.Number = dlms.ActionResult(v).String(), ""
+}
+
+func (c *cursor) outcome(n *Node) {
+	c.actionResult(n)
 	if c.boolean(n, "return-parameters") {
 		c.getResult(n, nil)
 	}
