@@ -513,6 +513,21 @@ func (h *house) identity(ca, name string, life time.Duration, roles ...access.Ro
 	return id
 }
 
+func TestAClockThatWasAheadAtTheCeremonyLocksNobodyOut(t *testing.T) {
+	h := newHouse(t)
+	h.now = h.now.Add(-400 * 24 * time.Hour)
+	var said []access.Statement
+	for _, name := range []string{"alice", "bob"} {
+		s, err := h.identity(h.dir, name, access.DefaultLife, access.Operator).State(rand.Reader, h.now, access.OpRestore, "monday", "disk burnt")
+		h.must(err)
+		said = append(said, s)
+	}
+	panel, err := access.NewPanel(h.dir, h.db, h.now)
+	h.must(err)
+	_, err = panel.Two(t.Context(), access.OpRestore, "monday", said)
+	h.must(err)
+}
+
 func TestASignedStatementCountsForWhatItSaysAndNoLonger(t *testing.T) {
 	h := newHouse(t)
 	type what struct{ Backup string }

@@ -41,11 +41,14 @@ const ServerName = "is.meterseal"
 
 const (
 	authorityLife = 20 * 365 * 24 * time.Hour
-	skew          = 24 * time.Hour
-	maxFile       = 64 << 10
-	pemCert       = "CERTIFICATE"
-	pemKey        = "PRIVATE KEY"
-	ageMagic      = "age-encryption.org/v1"
+	// authorityAge is how far before its making the authority counts. Nothing is trusted for its beginning, and a clock
+	// that was ahead on the day of the ceremony must lock nobody out once it is set right.
+	authorityAge = 10 * 365 * 24 * time.Hour
+	skew         = 24 * time.Hour
+	maxFile      = 64 << 10
+	pemCert      = "CERTIFICATE"
+	pemKey       = "PRIVATE KEY"
+	ageMagic     = "age-encryption.org/v1"
 )
 
 // DefaultLife is how long a certificate of a person counts, MaxLife the longest.
@@ -112,7 +115,7 @@ func InitAuthority(dir string, o AuthorityOptions) error {
 		return fmt.Errorf("%w: %w", ErrAuthority, err)
 	}
 	self := &x509.Certificate{
-		Subject: pkix.Name{CommonName: "Meterseal people authority"}, NotBefore: o.Now.Add(-skew), NotAfter: o.Now.Add(authorityLife),
+		Subject: pkix.Name{CommonName: "Meterseal people authority"}, NotBefore: o.Now.Add(-authorityAge), NotAfter: o.Now.Add(authorityLife),
 		BasicConstraintsValid: true, IsCA: true, MaxPathLenZero: true, KeyUsage: x509.KeyUsageCertSign,
 	}
 	cert, err := sign(o.Rand, self, self, key.Public(), key)
