@@ -47,7 +47,7 @@ func (c *Concentrator) associate(ctx context.Context, t dlms.SystemTitle, b *cli
 	}
 	var errs []error
 	for _, l := range lines {
-		for _, v := range tried(versions) {
+		for _, v := range c.tries.order(t, candidates(versions)) {
 			s, err := c.try(ctx, l, t, v.Number, b)
 			if err == nil {
 				c.lan.proven(l, t)
@@ -63,9 +63,9 @@ func (c *Concentrator) associate(ctx context.Context, t dlms.SystemTitle, b *cli
 	return nil, associateFault(t, errs)
 }
 
-// tried are the versions to try: the newest ones, and the one that was proven last, however many came after it and were
-// not taken.
-func tried(versions []keyring.Version) []keyring.Version {
+// candidates are the versions to try: the newest ones, and the one that was proven last, however many came after it and
+// were not taken.
+func candidates(versions []keyring.Version) []keyring.Version {
 	out := slices.Clone(versions[:min(len(versions), triedVersions)])
 	for _, v := range versions[len(out):] {
 		if v.Phase == bus.PhaseActive {
@@ -118,11 +118,17 @@ func (c *Concentrator) try(ctx context.Context, l Line, t dlms.SystemTitle, vers
 		cfg.Dedicated, cfg.Broadcast = false, b
 		sap, name = role.SAPBroadcast, "broadcast"
 	}
+	if err := c.tries.begin(t, version); err != nil {
+		return nil, err
+	}
 	if err := c.log.Append(keylog.Use{As: name, Ref: ref}.String()); err != nil {
 		return nil, err
 	}
 	c.wakeSoon()
 	a, err := client.Open(ctx, &pipe{line: l, client: sap, server: role.SAPServer}, cfg)
+	if noted := c.tries.ended(t, err); noted != nil { // then it counts as one that did not open
+		c.deps.Log.Warn("tries.not-noted", "meter", t.String(), "error", noted)
+	}
 	if err != nil {
 		return nil, err
 	}

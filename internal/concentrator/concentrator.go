@@ -34,6 +34,7 @@ type Concentrator struct {
 	log    *keylog.Log
 	spool  *spool
 	escrow *escrow
+	tries  *tries
 	lan    *lan
 	wan    WAN
 	nkey   nkeys.KeyPair // of the connection, wiped when it is over
@@ -97,6 +98,12 @@ func (c *Concentrator) open() error {
 	}
 	if damaged != nil {
 		c.deps.Log.Error("escrow.damaged", "error", damaged)
+	}
+	if c.tries, damaged, err = openTries(filepath.Join(c.cfg.Data, triesFile), c.cfg, c.deps.Now); err != nil {
+		return err
+	}
+	if damaged != nil {
+		c.deps.Log.Error("tries.damaged", "error", damaged)
 	}
 	if err := c.up.load(c.cfg.Data, c.log.Last()); err != nil {
 		return err
@@ -185,6 +192,9 @@ func (c *Concentrator) Close() error {
 		}
 		if c.escrow != nil {
 			c.closeErr = errors.Join(c.closeErr, c.escrow.close())
+		}
+		if c.tries != nil {
+			c.closeErr = errors.Join(c.closeErr, c.tries.close())
 		}
 		if c.log != nil {
 			c.closeErr = errors.Join(c.closeErr, c.log.Close())

@@ -26,6 +26,7 @@ const (
 	ackedFile    = "key.log.acked"
 	epochFile    = "epoch"
 	escrowFile   = "escrow"
+	triesFile    = "tries"
 )
 
 const maxAddresses = 4096
@@ -48,6 +49,11 @@ type Config struct {
 	Rediscover time.Duration `yaml:"rediscover"`
 	// Parallel is how many meters are worked on at once, default 8.
 	Parallel int `yaml:"parallel"`
+	// OwnMakers are the makers whose meters never lock out, "MSL" by default: the first three letters of a system title. A
+	// meter of any other maker may: of the associations with it that do not open, TriesPerHour are tried within an hour, 2
+	// by default.
+	OwnMakers    []string `yaml:"own_makers"`
+	TriesPerHour int      `yaml:"tries_per_hour"`
 	// UTCOffset is what the meters' clocks show, less UTC: 1h by default. It says when a day begins.
 	UTCOffset *time.Duration `yaml:"utc_offset"`
 	// ClockOffset is added to the machine's clock, for a system that runs in another time. Whoever makes Deps.Now
@@ -89,7 +95,7 @@ func (c *Config) Validate() error {
 		return errors.New("concentrator: config: want data, the data directory")
 	case c.ISURL == "" || c.ISCA == "":
 		return errors.New("concentrator: config: want is_url and is_ca: where the central system is, and its certificate")
-	case c.Timeout < 0 || c.DialTimeout < 0 || c.Rediscover < 0 || c.Parallel < 0:
+	case c.Timeout < 0 || c.DialTimeout < 0 || c.Rediscover < 0 || c.Parallel < 0 || c.TriesPerHour < 0:
 		return errors.New("concentrator: config: want no negative number")
 	}
 	if _, err := addresses(c.LAN); err != nil {
@@ -117,6 +123,12 @@ func (c *Config) defaults() {
 	}
 	if c.Parallel == 0 {
 		c.Parallel = 8
+	}
+	if c.OwnMakers == nil {
+		c.OwnMakers = []string{"MSL"}
+	}
+	if c.TriesPerHour == 0 {
+		c.TriesPerHour = 2
 	}
 	if c.UTCOffset == nil {
 		hour := time.Hour
