@@ -90,8 +90,8 @@ func (c Config) unseal(dir string, d Deps) (vault.Hold, error) {
 	return vault.UnsealHold(dir, pass, c.opener(d))
 }
 
-// opener opens the token that a root file names. The configuration says where its PIN is, and by which module the token is
-// reached on this machine.
+// opener opens the token that a root file names. The configuration says where its PIN is, by which module the token is
+// reached on this machine, and which one it is if a copy took its place.
 func (c Config) opener(d Deps) func(root *vault.TokenRoot) (vault.Hold, error) {
 	return func(root *vault.TokenRoot) (vault.Hold, error) {
 		u, ok, err := c.token()
@@ -99,10 +99,7 @@ func (c Config) opener(d Deps) func(root *vault.TokenRoot) (vault.Hold, error) {
 			return nil, err
 		}
 		if ok {
-			if was := root.Place(); u.Place.Label != was.Label {
-				return nil, fmt.Errorf("%w: the configuration says token %q, the vault is in token %q", vault.ErrRoot, u.Place.Label, was.Label)
-			}
-			root = root.At(u.Place.Module)
+			root = root.In(u.Place)
 		}
 		return openToken(root, readPIN(u.PINSource, d.PIN), d)
 	}

@@ -48,6 +48,8 @@ var (
 	ErrTampered = errors.New("backup: not as it was made")
 	// ErrForeign is returned for a backup of another vault than the root's.
 	ErrForeign = errors.New("backup: this root did not sign it: another vault's, or forged")
+	// ErrOtherKeys is returned where the root file is the backup's, and the keys are not: a token has others of their names.
+	ErrOtherKeys = errors.New("backup: the keys of the root are not those that it was made with: another token, or one whose keys were made anew; bring the token, or a copy of it")
 	// ErrOccupied is returned where a restore would replace something.
 	ErrOccupied = errors.New("backup: there is a central system already")
 	// ErrNoRoot is returned for a backup without a root, where none was given.

@@ -7,6 +7,8 @@ import (
 	"os"
 	"time"
 
+	"golang.org/x/sync/errgroup"
+
 	"github.com/meterseal/meterseal/dlms"
 	"github.com/meterseal/meterseal/internal/central/fleet"
 	"github.com/meterseal/meterseal/internal/central/store"
@@ -75,7 +77,30 @@ func Drill(ctx context.Context, o Options, scratch string) (d Drilled, err error
 // proveBatch is how many rows are read at a time.
 const proveBatch = 2000
 
-// Prove opens every key row of every meter and device, and checks that each meter has the keys of its profile.
+// proveWidth is how many rows are opened at a time: as many as a token has sessions, unless it is told otherwise.
+const proveWidth = 4
+
+// check opens rows and says of each why it does not open. An error is that of a token which was removed, is locked or full:
+// nothing can be said of a row that it was asked for then.
+func check(root vault.Hold, rows []vault.KeyRow) (refused []error, err error) {
+	refused = make([]error, len(rows))
+	var g errgroup.Group
+	g.SetLimit(proveWidth)
+	for n := range proveWidth {
+		g.Go(func() error {
+			for i := n; i < len(rows); i += proveWidth {
+				if refused[i] = root.CheckRow(rows[i]); errors.Is(refused[i], vault.ErrToken) {
+					return fmt.Errorf("%s: %w", rows[i].Ref, refused[i])
+				}
+			}
+			return nil
+		})
+	}
+	return refused, g.Wait()
+}
+
+// Prove opens every key row of every meter and device, and checks that each meter has the keys of its profile. Where the
+// keys are in a token that stops to serve, it has proven nothing and says so.
 func Prove(ctx context.Context, db *store.Store, root vault.Hold, progress func(done, all int)) (p Proof, err error) {
 	all, err := db.CountKeys(ctx)
 	if err != nil {
@@ -88,10 +113,14 @@ func Prove(ctx context.Context, db *store.Store, root vault.Hold, progress func(
 		if err != nil {
 			return p, err
 		}
-		for _, row := range rows {
+		refused, err := check(root, rows)
+		if err != nil {
+			return p, err
+		}
+		for i, row := range rows {
 			after = row.Ref
-			if err := root.CheckRow(row); err != nil {
-				p.refuse("%s: %v", row.Ref, err)
+			if refused[i] != nil {
+				p.refuse("%s: %v", row.Ref, refused[i])
 				continue
 			}
 			p.Keys++
@@ -141,7 +170,11 @@ func (p *Proof) devices(ctx context.Context, db *store.Store, root vault.Hold) e
 		if err != nil {
 			return err
 		}
-		if err := root.CheckDevice(row); !known || err != nil {
+		err = root.CheckDevice(row)
+		switch {
+		case errors.Is(err, vault.ErrToken):
+			return err
+		case !known || err != nil:
 			p.refuse("device %s: %v", d.Title, err)
 			continue
 		}

@@ -9,6 +9,7 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -17,6 +18,7 @@ import (
 	"github.com/meterseal/meterseal/internal/central/audit"
 	"github.com/meterseal/meterseal/internal/central/store"
 	"github.com/meterseal/meterseal/internal/central/vault"
+	"github.com/meterseal/meterseal/internal/role"
 )
 
 // ActionRestored is a restore, in the audit log of what was restored.
@@ -260,6 +262,9 @@ func (o Options) takeOver(ctx context.Context, dir string, db *store.Store, root
 	if err := vault.CheckTerms(ctx, root, db); err != nil {
 		return err
 	}
+	if err := opens(ctx, db, root); err != nil {
+		return err
+	}
 	if o.Admit != nil {
 		if err := o.Admit(ctx, dir, db, log); err != nil {
 			return err
@@ -280,6 +285,23 @@ func (o Options) takeOver(ctx context.Context, dir string, db *store.Store, root
 			"batches": strconv.Itoa(r.Batches), "journals_lost": strconv.Itoa(len(r.Lost)),
 		},
 	})
+}
+
+// sampleRows is how many rows a restore tries to open. A drill opens all.
+const sampleRows = 40
+
+// opens refuses a root under which nothing opens: a token can have keys of the names that the root file says, which are
+// not the ones that the rows were sealed under.
+func opens(ctx context.Context, db *store.Store, root vault.Hold) error {
+	rows, err := db.KeyRowsAfter(ctx, role.KeyRef{}, sampleRows)
+	if err != nil || len(rows) == 0 {
+		return err
+	}
+	refused, err := check(root, rows)
+	if err != nil || slices.Contains(refused, nil) {
+		return err
+	}
+	return fmt.Errorf("%w: none of the first %d keys opens: %w", ErrOtherKeys, len(rows), refused[0])
 }
 
 // copyFile copies and syncs a file.

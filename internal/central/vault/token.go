@@ -56,11 +56,13 @@ func (t *TokenRoot) Made() Made { return t.r.Made() }
 // Place tells where the keys are.
 func (t *TokenRoot) Place() TokenPlace { return t.place }
 
-// At is the same root for a token that is reached by another module than where the vault was made.
-func (t *TokenRoot) At(module string) *TokenRoot {
-	at := *t
-	at.place.Module = module
-	return &at
+// In is the same root for a token that is elsewhere than where the vault was made: reached by another module, or a copy under
+// another label. Whether it has the keys of this vault shows when it is opened.
+func (t *TokenRoot) In(place TokenPlace) *TokenRoot {
+	if place.Serial == "" && place.Label == t.place.Label {
+		place.Serial = t.place.Serial
+	}
+	return &TokenRoot{t.r, place}
 }
 
 // Terms lists the terms that open rows, ascending.
