@@ -15,6 +15,7 @@ import (
 func (k *keeper) exportCommand() *cobra.Command {
 	var to, concentrator string
 	var meters []string
+	var unproven bool
 	c := &cobra.Command{
 		Use:   "export FILE",
 		Short: "Give running meters to another head-end, in a file that only it can open",
@@ -23,7 +24,11 @@ signed by this vault and sealed to the transport key of the other one. It takes 
 
 From then on this central system opens no association with these meters, changes no key and hands none out, for good: no two
 head-ends use a key under one system title. Where the file was lost, the same export may be made again, to the same
-head-end and to no other. Take the meters' concentrators out of service, or move them along.`,
+head-end and to no other. Take the meters' concentrators out of service, or move them along.
+
+It is refused while a key change is under way that may have reached one of the meters: wait until it is proven. A meter that
+cannot be reached may go as it is, with --unproven: the file has every version that it may have, and the other head-end
+searches. Changes that have not begun end with the export.`,
 		Example: `  meterseal vault export /transfer/south.jsonl --to other.pub --concentrator 4D534CC000000001 --config central.yaml
   meterseal vault export /transfer/two.jsonl --to other.pub --meter 4D534C0000000001 --meter 4D534C0000000002 --config central.yaml`,
 	}
@@ -31,11 +36,12 @@ head-end and to no other. Take the meters' concentrators out of service, or move
 	s.StringVar(&to, "to", "", "the other head-end's transport key: its file vault.pub, or the text of it")
 	s.StringVar(&concentrator, "concentrator", "", "all meters that are under it")
 	s.StringArrayVar(&meters, "meter", nil, "a meter; may be given again")
+	s.BoolVar(&unproven, "unproven", false, "meters too that are in the middle of a key change")
 	return k.command(c, exactly(1), func(ctx context.Context, c *cobra.Command, is *api.Client, args []string) (err error) {
 		if err := need(c, "to"); err != nil {
 			return err
 		}
-		var q api.MeterExport
+		q := api.MeterExport{Unproven: unproven}
 		if q.To, err = recipientOf(c, "--to", to); err != nil {
 			return err
 		}

@@ -131,7 +131,7 @@ const readingsWait = 15 * time.Second
 
 // awaitReadings waits until what was read has come: concentrators deliver by themselves.
 func (is *IS) awaitReadings(ctx context.Context, c *api.Collected) error {
-	meters, err := is.store.CountMeters(ctx)
+	meters, err := is.store.CountServed(ctx)
 	if err != nil {
 		return err
 	}
@@ -179,6 +179,9 @@ func rolesOf(m fleet.Meter, asked []role.Role) (out []role.Role) {
 
 // Rotate implements api.Backend.
 func (is *IS) Rotate(ctx context.Context, q api.Rotation) (api.Asked, error) {
+	if err := is.stillHere(ctx, q.Meters...); err != nil {
+		return api.Asked{}, err
+	}
 	return is.rotate(ctx, q, func(n int) error { return is.gate.Spend(ctx, access.BulkKeys, n) })
 }
 
@@ -237,16 +240,19 @@ func (is *IS) selected(ctx context.Context, q api.Rotation) (out []fleet.Meter, 
 			if !ok {
 				return nil, fmt.Errorf("%w meter %s", fleet.ErrUnknown, t)
 			}
-			if m.Concentrator.IsZero() {
+			switch {
+			case !m.InService(): // given to another head-end: nothing is owed
+			case m.Concentrator.IsZero():
 				return nil, fmt.Errorf("meter %s is under no concentrator: assign it to one", t)
+			default:
+				out = append(out, m)
 			}
-			out = append(out, m)
 		}
 		return out, nil
 	}
 	err = is.fleet.Pages(ctx, func(page []fleet.Meter) error {
 		for _, m := range page {
-			if !m.Concentrator.IsZero() && (q.Concentrator.IsZero() || m.Concentrator == q.Concentrator) {
+			if m.InService() && !m.Concentrator.IsZero() && (q.Concentrator.IsZero() || m.Concentrator == q.Concentrator) {
 				out = append(out, m)
 			}
 		}
@@ -273,6 +279,9 @@ func (is *IS) Breaker(ctx context.Context, b api.Breaker) error {
 	if _, err := is.fleet.Find(ctx, b.Meter); err != nil {
 		return err
 	}
+	if err := is.stillHere(ctx, b.Meter); err != nil {
+		return err
+	}
 	if err := is.gate.Spend(ctx, access.Breakers, 1); err != nil {
 		return err
 	}
@@ -291,6 +300,9 @@ func (is *IS) BreakerStatus(ctx context.Context, meter dlms.SystemTitle) (api.Br
 
 // SetClock implements api.Backend.
 func (is *IS) SetClock(ctx context.Context, meter dlms.SystemTitle) error {
+	if err := is.stillHere(ctx, meter); err != nil {
+		return err
+	}
 	return is.hand.SetClock(ctx, meter, *is.cfg.UTCOffset)
 }
 
@@ -331,6 +343,9 @@ func (is *IS) RollCall(ctx context.Context) (r api.RollCall, err error) {
 		var wg sync.WaitGroup
 		sem := make(chan struct{}, is.width(8))
 		for _, m := range page {
+			if !m.InService() {
+				continue
+			}
 			sem <- struct{}{}
 			wg.Go(func() { defer func() { <-sem }(); call(m) })
 		}

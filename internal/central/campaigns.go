@@ -70,7 +70,7 @@ func (is *IS) atMost(ctx context.Context, c rotation.Campaign) (int, error) {
 	switch {
 	case meters > 0:
 	case !c.Selection.Concentrator.IsZero():
-		mine, err := is.store.Readings().MetersOf(ctx, c.Selection.Concentrator)
+		mine, err := is.store.Served(ctx, c.Selection.Concentrator)
 		if err != nil {
 			return 0, err
 		}
@@ -99,6 +99,9 @@ func (is *IS) known(ctx context.Context, s rotation.Selection) error {
 		if kinds[m] != fleet.KindMeter {
 			return fmt.Errorf("%w meter %s", fleet.ErrUnknown, m)
 		}
+	}
+	if err := is.stillHere(ctx, s.Meters...); err != nil {
+		return err
 	}
 	if !s.Concentrator.IsZero() {
 		if _, err := is.deviceOf(ctx, s.Concentrator, enrol.Concentrator); err != nil {

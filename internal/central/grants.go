@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/meterseal/meterseal/dlms"
@@ -16,6 +17,9 @@ import (
 
 // Grant implements api.Backend.
 func (is *IS) Grant(ctx context.Context, q api.GrantRequest) (enrol.Grant, error) {
+	if err := is.stillHere(ctx, q.Meters...); err != nil {
+		return enrol.Grant{}, err
+	}
 	g, err := is.fleet.Grant(ctx, who(ctx), fleet.Grant{
 		Terminal: q.Terminal, Meters: q.Meters, NotBefore: q.NotBefore, NotAfter: q.NotAfter,
 	})
@@ -75,6 +79,9 @@ func (is *IS) settle(ctx context.Context, g fleet.Grant) error {
 	if g.EndedEarly() {
 		must = g.Meters
 	}
+	if must, err = is.inService(ctx, must); err != nil {
+		return err
+	}
 	if len(must) > 0 {
 		if settled, err := is.settled(ctx, g, must); err != nil || !settled {
 			return err
@@ -99,7 +106,7 @@ func (is *IS) settled(ctx context.Context, g fleet.Grant, meters []dlms.SystemTi
 	}
 	done := 0
 	for _, c := range changes {
-		if c.Step == rotation.StepDone {
+		if c.Step == rotation.StepDone && slices.Contains(meters, c.Meter) {
 			done++
 		}
 	}

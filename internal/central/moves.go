@@ -25,6 +25,9 @@ func (is *IS) Assign(ctx context.Context, a api.Assignment) error {
 	if err != nil {
 		return err
 	}
+	if err := is.stillHere(ctx, a.Meters...); err != nil {
+		return err
+	}
 	n := 0
 	for _, m := range known {
 		if !m.Concentrator.IsZero() && m.Concentrator != a.Concentrator {
@@ -81,7 +84,7 @@ func (is *IS) Evict(ctx context.Context, e api.Eviction) (a api.Evicted, err err
 	if err := is.evictable(ctx, e); err != nil {
 		return a, err
 	}
-	mine, err := is.store.Readings().MetersOf(ctx, e.Concentrator)
+	mine, err := is.store.Served(ctx, e.Concentrator)
 	if err != nil {
 		return a, err
 	}
@@ -93,7 +96,7 @@ func (is *IS) Evict(ctx context.Context, e api.Eviction) (a api.Evicted, err err
 		if err := is.fleet.Revoke(ctx, who(ctx), e.Concentrator, e.Why); err != nil {
 			return err
 		}
-		meters, err := is.store.Readings().MetersOf(ctx, e.Concentrator)
+		meters, err := is.store.Served(ctx, e.Concentrator)
 		if err != nil || len(meters) == 0 {
 			return err
 		}

@@ -150,7 +150,7 @@ func (is *IS) settleKeys(ctx context.Context, d dlms.SystemTitle, said []dlms.Sy
 	if err := is.heard(d); err != nil {
 		return api.Provisioned{}, err
 	}
-	meters, err := is.store.Readings().MetersOf(ctx, d)
+	meters, err := is.store.Served(ctx, d)
 	if err != nil {
 		return api.Provisioned{}, err
 	}
@@ -228,7 +228,7 @@ func (is *IS) hello(ctx context.Context, from dlms.SystemTitle, h bus.Hello) err
 		is.alarm(ctx, from, actionRewound, err)
 		return err
 	}
-	mine, err := is.store.Readings().MetersOf(ctx, from)
+	mine, err := is.store.Served(ctx, from)
 	if err != nil {
 		return err
 	}

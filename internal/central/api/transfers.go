@@ -16,6 +16,8 @@ type MeterExport struct {
 	Concentrator dlms.SystemTitle   `json:"concentrator,omitzero"`
 	// File is a new file, an absolute path on the machine of the IS.
 	File string `json:"file"`
+	// Unproven lets meters go that are in the middle of a key change.
+	Unproven bool `json:"unproven,omitempty"`
 }
 
 // Exported says what was written.

@@ -66,6 +66,12 @@ type Meter struct {
 	EnrolledAt   time.Time
 }
 
+// MeterEnrolled is the state of a meter that is in service.
+const MeterEnrolled = "enrolled"
+
+// InService reports whether the meter is this head-end's: one that was given to another is not.
+func (m Meter) InService() bool { return m.State == MeterEnrolled }
+
 // EndToEnd reports whether the meter has an association for the IS itself.
 func (m Meter) EndToEnd() bool { return m.Profile == ProfileHardened }
 

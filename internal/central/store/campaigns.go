@@ -133,8 +133,15 @@ func (c Campaigns) SettleKeys(ctx context.Context, k *rotation.Campaign) error {
 	done, err := c.exec(ctx, `UPDATE campaign_keys SET state = 'done',
 		done_at = (SELECT c.done_at FROM changes c WHERE c.id = campaign_keys.change_id)
 		WHERE campaign = ? AND state = 'asked' AND `+ended+`>= ?)`, k.ID, micros(k.CreatedAt))
-	k.Asked -= int(again + done)
+	if err != nil {
+		return err
+	}
+	// A change that is gone was taken back when the campaign stopped, which has settled it, or its meter was given away.
+	gone, err := c.exec(ctx, `UPDATE campaign_keys SET state = 'dropped' WHERE campaign = ? AND state = 'asked'
+		AND NOT EXISTS (SELECT 1 FROM changes c WHERE c.id = campaign_keys.change_id)`, k.ID)
+	k.Asked -= int(again + done + gone)
 	k.Done += int(done)
+	k.Dropped += int(gone)
 	return err
 }
 

@@ -29,15 +29,44 @@ func (s *Store) ExportRows(ctx context.Context, meters []dlms.SystemTitle) (map[
 	return out, err
 }
 
-// AddExports implements vault.Store.
+// AddExports implements vault.Store. With a meter go its open changes, in the same commit: nobody could bring them further, and
+// whoever is just at work on one finds that its row is gone.
 func (s *Store) AddExports(ctx context.Context, rows []vault.ExportRow) error {
 	err := s.insertEach(ctx, `INSERT INTO exports (meter, recipient, at) VALUES (?, ?, ?) ON CONFLICT DO NOTHING`, len(rows),
 		func(i int) []any { return []any{rows[i].Meter[:], rows[i].To, micros(rows[i].At)} })
 	if err != nil {
 		return err
 	}
-	_, err = s.execEach(ctx, `UPDATE meters SET state = 'retired' WHERE title = ?`, len(rows), func(i int) []any { return []any{rows[i].Meter[:]} })
+	meter := func(i int) []any { return []any{rows[i].Meter[:]} }
+	if _, err = s.execEach(ctx, `DELETE FROM changes WHERE meter = ? AND step <> 'done'`, len(rows), meter); err != nil {
+		return err
+	}
+	_, err = s.execEach(ctx, `UPDATE meters SET state = 'retired' WHERE title = ?`, len(rows), meter)
 	return err
+}
+
+// Unproven returns the meters with a change that may have reached them and is not proven.
+func (c Changes) Unproven(ctx context.Context, meters []dlms.SystemTitle) ([]dlms.SystemTitle, error) {
+	rows, err := each(ctx, c.s, meters, func(t dlms.SystemTitle) []any { return []any{t[:]} }, scanInt,
+		`SELECT 1 FROM changes WHERE meter = ? AND step IN ('sent', 'searching') LIMIT 1`)
+	var out []dlms.SystemTitle
+	for i := range rows {
+		if len(rows[i]) > 0 {
+			out = append(out, meters[i])
+		}
+	}
+	return out, err
+}
+
+// CountServed is how many meters are in service.
+func (s *Store) CountServed(ctx context.Context) (int, error) {
+	n, err := one(ctx, s, scanInt, `SELECT count(*) FROM meters WHERE state = 'enrolled'`)
+	return int(n), err
+}
+
+// Served returns the meters of a concentrator that are in service.
+func (s *Store) Served(ctx context.Context, d dlms.SystemTitle) ([]dlms.SystemTitle, error) {
+	return list(ctx, s, scanTitle, `SELECT title FROM meters WHERE concentrator = ? AND state = 'enrolled' ORDER BY title`, d[:])
 }
 
 // CountersOf implements vault.Store.

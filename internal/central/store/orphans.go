@@ -13,7 +13,7 @@ func (c Changes) Orphans(ctx context.Context, limit int) ([]rotation.Change, err
 	}, `SELECT k.meter, m.concentrator, k.role, COALESCE(MAX(a.version), 0), MAX(k.version) FROM keys k
 		JOIN meters m ON m.title = k.meter
 		LEFT JOIN keys a ON a.meter = k.meter AND a.role = k.role AND a.state = 'active'
-		WHERE k.state = 'sent' AND m.concentrator IS NOT NULL AND NOT EXISTS (
+		WHERE k.state = 'sent' AND m.concentrator IS NOT NULL AND m.state = 'enrolled' AND NOT EXISTS (
 			SELECT 1 FROM changes c WHERE c.meter = k.meter AND c.role = k.role AND c.step <> 'done')
 		GROUP BY k.meter, m.concentrator, k.role ORDER BY k.meter, k.role LIMIT ?`, limit)
 }

@@ -69,7 +69,7 @@ func (r Readings) MetersOf(ctx context.Context, d dlms.SystemTitle) ([]dlms.Syst
 
 // Missing returns the meters of a concentrator of which a day is not stored yet.
 func (r Readings) Missing(ctx context.Context, d dlms.SystemTitle, day string, ch dlms.OBIS) ([]dlms.SystemTitle, error) {
-	return list(ctx, r.s, scanTitle, `SELECT title FROM meters m WHERE concentrator = ? AND NOT EXISTS (
+	return list(ctx, r.s, scanTitle, `SELECT title FROM meters m WHERE concentrator = ? AND state = 'enrolled' AND NOT EXISTS (
 		SELECT 1 FROM readings r WHERE r.meter = m.title AND r.day = ? AND r.channel = ?) ORDER BY title`,
 		d[:], day, ch[:])
 }

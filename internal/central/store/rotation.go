@@ -32,7 +32,7 @@ func (c Changes) Update(ctx context.Context, fn func(ctx context.Context) error)
 }
 
 // Ask inserts a change for each key that has no open one. Its concentrator is the one that the meter is under by now,
-// whatever the caller has read before; a meter under none is passed over.
+// whatever the caller has read before; a meter under none, or one that was given away, is passed over.
 func (c Changes) Ask(ctx context.Context, changes []rotation.Change) (n int, err error) {
 	err = c.s.Update(ctx, func(ctx context.Context) error {
 		inserted, err := c.ask(ctx, changes)
@@ -46,7 +46,7 @@ func (c Changes) ask(ctx context.Context, changes []rotation.Change) (int64, err
 	n, err := c.s.execEach(ctx, `INSERT INTO changes (meter, concentrator, role, role_order, from_version, to_version,
 		step, reason, attempts, tried, due_at, last_error, created_at, done_at)
 		SELECT title, concentrator, ?2, ?3, ?4, ?5, ?6, ?7, 0, 0, ?8, '', ?9, 0 FROM meters
-		WHERE title = ?1 AND concentrator IS NOT NULL ON CONFLICT DO NOTHING`,
+		WHERE title = ?1 AND concentrator IS NOT NULL AND state = 'enrolled' ON CONFLICT DO NOTHING`,
 		len(changes), func(i int) []any {
 			ch := changes[i]
 			return []any{

@@ -42,6 +42,7 @@ func Run(t *testing.T, fresh Pair) {
 		"AMeterThatMovesIsUnderItsNewConcentrator":          assign,
 		"AMoveIsNotedUntilItsKeyIsNobodyElses":              moves,
 		"OpenChangesFollowAMeterThatIsMoved":                movedChanges,
+		"AMeterThatIsGivenAwayTakesItsOpenChangesAlong":     exports,
 		"ExposureTellsWhoHoldsWhichLiveKeySinceWhen":        exposure,
 		"ACampaignKeepsItsLimitsAndTellsItsEndHonestly":     campaignLimits,
 		"ACampaignSelectsWhatWasAskedForInItsOrder":         campaignSelections,
