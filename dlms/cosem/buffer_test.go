@@ -376,3 +376,33 @@ func FuzzProfile(f *testing.F) {
 		}
 	})
 }
+
+func TestARangeOfTimeHoldsWhatItSaysThoughTheClockWasSetBack(t *testing.T) {
+	d := newRecorder(t, shape(cosem.SortFIFO, 16))
+	d.capture(t, 1, 2, 3, 4) // at noon, a quarter past, half past, a quarter to
+	d.line.env.Now = noon.Add(5 * time.Minute)
+	d.capture(t, 5, 6, 7)
+	for _, c := range []struct {
+		from, to int // minutes past noon
+		want     string
+	}{
+		{0, 59, "1 2 3 4 5 6 7"},
+		{0, 15, "1 2 5"},
+		{20, 30, "3 6"},
+		{5, 5, "5"},
+		{31, 34, ""},
+		{40, 60, "4"},
+	} {
+		rows, err := d.remote().RowsBetween(ctx, clockColumn,
+			noon.Add(time.Duration(c.from)*time.Minute), noon.Add(time.Duration(c.to)*time.Minute))
+		if got := column(t, rows, err, 1); got != c.want {
+			t.Errorf("from %d to %d: got %q, want %q", c.from, c.to, got, c.want)
+		}
+	}
+	must(t, d.remote().Reset(ctx))
+	d.capture(t, 8)
+	rows, err := d.remote().RowsBetween(ctx, clockColumn, noon, d.line.env.Now)
+	if got := column(t, rows, err, 1); got != "8" {
+		t.Errorf("after a reset: got %q", got)
+	}
+}

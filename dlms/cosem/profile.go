@@ -20,6 +20,14 @@ type Rows interface {
 	Find(env *Env, t time.Time) (uint32, error)
 }
 
+// DisorderedRows are [Rows] first in first out whose clock may have been set back while rows were captured. Find has
+// then no one place to point at, and the rows of a range of time are looked for one by one.
+type DisorderedRows interface {
+	Rows
+	// Disordered reports whether a row stands behind one that has a later time.
+	Disordered(env *Env) (bool, error)
+}
+
 // ProfileConfig describes a Profile generic.
 type ProfileConfig struct {
 	// Instance is the logical name.
@@ -264,7 +272,11 @@ func (o *profile) byTime(env *Env, shape *ProfileShape, d apdu.RangeDescriptor, 
 	if err != nil {
 		return picture{}, err
 	}
-	if shape.Sort > SortFIFO {
+	ordered, err := o.ordered(env, shape)
+	if err != nil {
+		return picture{}, err
+	}
+	if !ordered {
 		return picture{end: n, keep: func(row []dlms.Data) bool {
 			t, err := o.moment(env, row[at])
 			return err == nil && !t.Before(first) && !t.After(last)
@@ -277,6 +289,19 @@ func (o *profile) byTime(env *Env, shape *ProfileShape, d apdu.RangeDescriptor, 
 	// Both ends are included, and a date-time ends at hundredths of a second.
 	p.end, err = o.cfg.Rows.Find(env, last.Add(time.Nanosecond))
 	return p, err
+}
+
+// ordered reports whether the rows stand by time, so that Find finds the ends of a range.
+func (o *profile) ordered(env *Env, shape *ProfileShape) (bool, error) {
+	if shape.Sort > SortFIFO {
+		return false, nil
+	}
+	rows, ok := o.cfg.Rows.(DisorderedRows)
+	if !ok {
+		return true, nil
+	}
+	disordered, err := rows.Disordered(env)
+	return !disordered, err
 }
 
 func (o *profile) moment(env *Env, d dlms.Data) (time.Time, error) {

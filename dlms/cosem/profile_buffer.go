@@ -86,6 +86,8 @@ type ProfileBuffer struct {
 	shape ProfileShape
 	// rows stand in the order of capture for the first two sort methods, else in that of the profile.
 	rows []capturedRow
+	// disordered is set once a row was captured at an earlier time than the one before it.
+	disordered bool
 }
 
 type capturedRow struct {
@@ -119,7 +121,7 @@ func (b *ProfileBuffer) SetShape(s ProfileShape) error {
 	s.Columns = slices.Clone(s.Columns)
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	b.shape, b.rows = s, nil
+	b.shape, b.rows, b.disordered = s, nil, false
 	return nil
 }
 
@@ -127,7 +129,7 @@ func (b *ProfileBuffer) SetShape(s ProfileShape) error {
 func (b *ProfileBuffer) Reset() {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	b.rows = nil
+	b.rows, b.disordered = nil, false
 }
 
 // NextCapture returns the first moment after t at which the capture period begins anew, counted from 1970-01-01 UTC;
@@ -179,6 +181,9 @@ func (b *ProfileBuffer) add(shape *ProfileShape, row capturedRow) error {
 	if len(b.rows) >= int(b.shape.Capacity) {
 		b.rows[0] = capturedRow{} // or its values would live as long as the array
 		b.rows = b.rows[1:]
+	}
+	if n := len(b.rows); n > 0 && row.at.Before(b.rows[n-1].at) {
+		b.disordered = true
 	}
 	b.rows = append(b.rows, row)
 	return nil
@@ -245,8 +250,16 @@ func (b *ProfileBuffer) find(t time.Time) uint32 {
 	return uint32(sort.Search(len(b.rows), func(i int) bool { return !b.rows[i].at.Before(t) }))
 }
 
+func (b *ProfileBuffer) isDisordered() bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.disordered
+}
+
 // bufferRows is the buffers of many devices as Rows.
 type bufferRows func(env *Env) (*ProfileBuffer, error)
+
+var _ DisorderedRows = bufferRows(nil)
 
 func (of bufferRows) Len(env *Env) (uint32, error) {
 	b, err := of(env)
@@ -270,6 +283,15 @@ func (of bufferRows) Find(env *Env, t time.Time) (uint32, error) {
 		return 0, err
 	}
 	return b.find(t), nil
+}
+
+// Disordered implements [DisorderedRows].
+func (of bufferRows) Disordered(env *Env) (bool, error) {
+	b, err := of(env)
+	if err != nil {
+		return false, err
+	}
+	return b.isDisordered(), nil
 }
 
 // BufferedProfileConfig describes a Profile generic over a ProfileBuffer.

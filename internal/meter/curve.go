@@ -1,6 +1,7 @@
 package meter
 
 import (
+	"math"
 	"time"
 
 	"github.com/meterseal/meterseal/internal/meter/loadcurve"
@@ -175,4 +176,19 @@ func (v view) find(t moment) uint32 {
 		n += s.rows
 	}
 	return v.len
+}
+
+// disordered reports whether the clock was put back behind a row that it had brought.
+func (v view) disordered() bool {
+	latest := moment(math.MinInt64)
+	for _, s := range v.list {
+		if s.rows == 0 {
+			continue
+		}
+		if s.first < latest {
+			return true
+		}
+		latest = s.stamp(s.rows - 1)
+	}
+	return false
 }

@@ -50,6 +50,32 @@ func TestADayOfTheLoadCurveIsThatOfTheLoad(t *testing.T) {
 	}
 }
 
+func TestADayOfTheLoadCurveIsThatDayAloneThoughTheClockWasSetBack(t *testing.T) {
+	r := newRig(t, ProfileHardened)
+	from := installed().Add(r.clock().Sub(installed()).Truncate(24 * time.Hour))
+	r.pass(from.Add(29 * time.Hour).Sub(r.clock()))
+	from = from.Add(24 * time.Hour)
+	must(true, r.setClock(r.open(central), r.clock().Add(48*time.Hour))) // wrong for an hour
+	r.pass(time.Hour)
+	must(true, r.setClock(r.open(central), r.clock()))
+	r.pass(20 * time.Hour)
+	got, err := r.open(readWrite).GetSelected(context.Background(), ref(curveObject(1), 2), day(from))
+	if err != nil {
+		t.Fatal(err)
+	}
+	seen := map[time.Time]bool{}
+	for _, row := range got.Elements() {
+		at := must(must(row.At(0).DateTime()).Time())
+		if into := at.Sub(from); into <= 0 || into > 24*time.Hour {
+			t.Errorf("a row of %s, which is not of that day", at)
+		}
+		seen[at.UTC()] = true
+	}
+	if last := from.Add(24 * time.Hour); !seen[last.UTC()] {
+		t.Errorf("no row of %s in %d rows", last, got.Len())
+	}
+}
+
 func checkRow(t *testing.T, row dlms.Data, at time.Time, wh int64, status uint64) {
 	t.Helper()
 	stamp, err := row.At(0).DateTime()

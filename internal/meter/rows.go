@@ -1,6 +1,8 @@
 package meter
 
 import (
+	"cmp"
+	"slices"
 	"time"
 
 	"github.com/meterseal/meterseal/dlms"
@@ -10,7 +12,7 @@ import (
 // curveRows is the buffer of a load curve. Within one APDU all its answers are of one moment.
 type curveRows struct{}
 
-var _ cosem.Rows = curveRows{}
+var _ cosem.DisorderedRows = curveRows{}
 
 func (curveRows) view(env *cosem.Env) (*view, error) {
 	m, err := device(env)
@@ -70,6 +72,15 @@ func (r curveRows) Find(env *cosem.Env, t time.Time) (uint32, error) {
 	return v.find(ceilMoment(t)), nil
 }
 
+// Disordered implements cosem.DisorderedRows.
+func (r curveRows) Disordered(env *cosem.Env) (bool, error) {
+	v, err := r.view(env)
+	if err != nil {
+		return false, err
+	}
+	return v.disordered(), nil
+}
+
 // ceilMoment is the first moment at or after t.
 func ceilMoment(t time.Time) moment {
 	m := momentOf(t)
@@ -82,7 +93,7 @@ func ceilMoment(t time.Time) moment {
 // logRows is the buffer of a log.
 type logRows struct{ n logNumber }
 
-var _ cosem.Rows = logRows{}
+var _ cosem.DisorderedRows = logRows{}
 
 func (r logRows) entries(env *cosem.Env) ([]logEntry, func(), error) {
 	m, err := device(env)
@@ -117,7 +128,7 @@ func (r logRows) Row(env *cosem.Env, i uint32) ([]dlms.Data, error) {
 	return []dlms.Data{dlms.DateTimeOf(e.at.time(), 0).Octets(), dlms.Uint8(uint8(e.code))}, nil
 }
 
-// Find implements cosem.Rows. The clock may have gone back, so it looks at every entry.
+// Find implements cosem.Rows.
 func (r logRows) Find(env *cosem.Env, t time.Time) (uint32, error) {
 	entries, unlock, err := r.entries(env)
 	if err != nil {
@@ -131,4 +142,14 @@ func (r logRows) Find(env *cosem.Env, t time.Time) (uint32, error) {
 		}
 	}
 	return uint32(len(entries)), nil
+}
+
+// Disordered implements cosem.DisorderedRows: the clock may have gone back.
+func (r logRows) Disordered(env *cosem.Env) (bool, error) {
+	entries, unlock, err := r.entries(env)
+	if err != nil {
+		return false, err
+	}
+	defer unlock()
+	return !slices.IsSortedFunc(entries, func(a, b logEntry) int { return cmp.Compare(a.at, b.at) }), nil
 }
