@@ -133,12 +133,13 @@ func (s *PushSetup) open(now time.Time, loc *time.Location) bool {
 	return len(s.Windows) == 0
 }
 
-// opens returns when the next window begins after now.
+// opens returns when the next window begins after now. A window whose End is past never opens again, whatever its Start
+// says.
 func (s *PushSetup) opens(now time.Time, loc *time.Location) (time.Time, bool) {
 	var first time.Time
 	for _, w := range s.Windows {
 		t, ok := patternOf(w.Start, loc).next(now)
-		if ok && (first.IsZero() || t.Before(first)) {
+		if ok && w.open(t, loc) && (first.IsZero() || t.Before(first)) {
 			first = t
 		}
 	}

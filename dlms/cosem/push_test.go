@@ -263,6 +263,10 @@ func TestAPushKeepsToItsWindows(t *testing.T) {
 	copy(over.Start[:5], []byte{0x07, 0xCF, 1, 1, 0xFF}) // in 1999
 	copy(over.End[:5], over.Start[:5])
 	runPusher(t, window(over), func(p *pusher) { refused(t, p.trigger(1), cosem.ErrPushWindow) })
+	// It begins every day, and ended for good long ago.
+	ended := daily(1, 2)
+	copy(ended.End[:5], over.End[:5])
+	runPusher(t, window(ended), func(p *pusher) { refused(t, p.trigger(1), cosem.ErrPushWindow) })
 	// The randomness put it behind the only window there was.
 	last := daily(1, 2)
 	copy(last.Start[:5], []byte{0x07, 0xD0, 1, 1, 0xFF})
