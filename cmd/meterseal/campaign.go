@@ -80,7 +80,7 @@ func (o *operator) watch(ctx context.Context, c *cobra.Command, is *api.Client, 
 		}
 		bar.say(estimate(p))
 		bar.set(p.Done, p.Total)
-		if news := fmt.Sprintf("%s %d %d %d %d", p.State, p.Total, p.Done, p.Asked, p.Stuck); lines && news != shown {
+		if news := fmt.Sprintf("%s %d %d %d %d %d", p.State, p.Total, p.Done, p.Asked, p.Stuck, p.Late); lines && news != shown {
 			shown = news
 			if err := printJSON(c, p); err != nil {
 				return err
@@ -112,6 +112,9 @@ func (o *operator) ended(c *cobra.Command, p rotation.Progress, told bool) error
 	if p.Over() {
 		return err
 	}
+	if p.State == rotation.CampaignPaused {
+		return withHint(err, "go on: meterseal campaign resume %d", p.ID)
+	}
 	return withHint(err, "what is stuck: meterseal campaign show %d; go on with a larger budget: meterseal campaign resume %d --budget %d", p.ID, p.ID, 2*p.Stuck+1)
 }
 
@@ -134,6 +137,9 @@ func estimate(p rotation.Progress) string {
 	}
 	if p.Stuck > 0 {
 		text = append(text, fmt.Sprintf("%d stuck", p.Stuck))
+	}
+	if p.Late > 0 {
+		text = append(text, fmt.Sprintf("%d late", p.Late))
 	}
 	return strings.Join(text, ", ")
 }
@@ -170,11 +176,11 @@ func (o *operator) campaignListCommand() *cobra.Command {
 			return err
 		}
 		return o.show(c, all, func() error {
-			rows := [][]string{{"ID", "STATE", "DONE", "UNDER WAY", "STUCK", "TOTAL", "ETA", "NAME", "REASON"}}
+			rows := [][]string{{"ID", "STATE", "DONE", "UNDER WAY", "STUCK", "LATE", "TOTAL", "ETA", "NAME", "REASON"}}
 			for _, p := range all {
 				rows = append(rows, []string{
 					strconv.FormatInt(p.ID, 10), string(p.State), strconv.Itoa(p.Done), strconv.Itoa(p.Asked), strconv.Itoa(p.Stuck),
-					totalOf(p), when(p.ETA), orDash(p.Name), p.Reason,
+					strconv.Itoa(p.Late), totalOf(p), when(p.ETA), orDash(p.Name), p.Reason,
 				})
 			}
 			return table(c.OutOrStdout(), rows)
@@ -212,7 +218,8 @@ func (o *operator) campaignShowCommand() *cobra.Command {
 		Use:   "show ID",
 		Short: "Show how far a campaign is, and what is hard",
 		Long: `Shows a campaign. The time of its end is what the keys changed in the last ten minutes say, and is left out where
-they are too few to say it; keys that are stuck are not in it. With --watch it is shown until the campaign ends, with
+they are too few to say it; keys that are stuck, or late because their meters cannot be reached, are not in it. Late ones
+leave their places under way to others, and are tried until they are done. With --watch it is shown until the campaign ends, with
 --watch --json as one JSON object a line.`,
 		Example: `  meterseal campaign show 3 --data ./is
   meterseal campaign show 3 --watch --json --data ./is`,
@@ -248,13 +255,13 @@ func showCampaign(c *cobra.Command, p rotation.Progress) error {
 		budget = "none"
 	}
 	rows := [][]string{
-		{"campaign", strconv.FormatInt(p.ID, 10) + " " + p.Name},
+		{"campaign", strings.TrimSpace(strconv.FormatInt(p.ID, 10) + " " + p.Name)},
 		{"reason", p.Reason},
 		{"state", state},
 		{"roles", strings.Join(roles, " ")},
 		{"limits", fmt.Sprintf("%d at a concentrator, %d in all", p.PerConcentrator, p.InFlight)},
 		{"failure budget", budget},
-		{"keys", fmt.Sprintf("%d done, %d under way (%d stuck), %d waiting, %d dropped, %s in all", p.Done, p.Asked, p.Stuck, p.Waiting, p.Dropped, totalOf(p))},
+		{"keys", fmt.Sprintf("%d done, %d under way (%d stuck, %d late), %d waiting, %d dropped, %s in all", p.Done, p.Asked, p.Stuck, p.Late, p.Waiting, p.Dropped, totalOf(p))},
 		{"started", when(p.CreatedAt)},
 		{"ended", when(p.EndedAt)},
 		{"estimate", orDash(estimate(p))},

@@ -94,9 +94,12 @@ type Progress struct {
 	Waiting int `json:"waiting"`
 	// Stuck are those of the keys under way that count against the budget.
 	Stuck int `json:"stuck"`
+	// Late are those of the others whose meters could not be reached lately. They hold nobody up, and no estimate counts
+	// with them.
+	Late int `json:"late"`
 	// PerMinute is how many keys were proven a minute lately; 0: too few to say.
 	PerMinute float64 `json:"per_minute,omitempty"`
-	// ETA is when those that are not stuck will be done at this rate. It is not there before there is a basis for it, nor
+	// ETA is when those that are neither stuck nor late will be done at this rate. It is not there before there is a basis for it, nor
 	// while the campaign is not running.
 	ETA time.Time `json:"eta,omitzero"`
 	// Hardest are some of the keys under way that were tried most.
@@ -117,16 +120,29 @@ func (p *Progress) estimate(recent int, from, now time.Time) {
 		return
 	}
 	p.PerMinute = float64(recent) / took.Minutes()
-	if left := p.Waiting + p.Asked - p.Stuck; p.Selected && left > 0 {
+	if left := p.Waiting + p.Asked - p.Stuck - p.Late; p.Selected && left > 0 {
 		p.ETA = now.Add(time.Duration(float64(left) / p.PerMinute * float64(time.Minute))).Truncate(time.Second)
 	}
 }
 
+// LateAttempts is after how many tries without an answer a key under way is late: a minute or two after it was asked for.
+const LateAttempts = 5
+
+// idleShare is how many times the limit of a concentrator may wait there, stuck or late, beside what is under way in earnest.
+const idleShare = 4
+
 // UnderWay counts the keys of a campaign that are under way at a concentrator.
 type UnderWay struct {
 	Concentrator dlms.SystemTitle
-	Keys, Stuck  int
+	// Keys are all of them; Stuck those that count against the budget, Late those of the others that were tried
+	// LateAttempts times since they got any further.
+	Keys, Stuck, Late int
 }
+
+// Busy is how many of them take up room at the concentrator, of which limit is how much there is. A meter that cannot be
+// reached is tried so rarely that it leaves its place to another one: else as many of them as the limit would hold the
+// concentrator's others up for good. More than a few times the limit do not wait so.
+func (u UnderWay) Busy(limit int) int { return u.Keys - min(u.Stuck+u.Late, idleShare*limit) }
 
 // CampaignKey is one key of a campaign whose turn has come.
 type CampaignKey struct {

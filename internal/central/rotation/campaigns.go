@@ -167,7 +167,7 @@ func (r *Campaigns) Progress(ctx context.Context, c Campaign) (p Progress, err e
 		return p, err
 	}
 	for _, w := range ways {
-		p.Stuck += w.Stuck
+		p.Stuck, p.Late = p.Stuck+w.Stuck, p.Late+w.Late
 	}
 	now := r.cfg.Now()
 	from := now.Add(-etaWindow)
@@ -258,8 +258,11 @@ func (r *Campaigns) advance(ctx context.Context, c *Campaign) error {
 		return err
 	}
 	busy, stuck := map[dlms.SystemTitle]int{}, 0
+	room := c.InFlight
 	for _, w := range ways {
-		busy[w.Concentrator] = w.Keys
+		n := w.Busy(c.PerConcentrator)
+		busy[w.Concentrator] = n
+		room -= n
 		stuck += w.Stuck
 	}
 	if c.Budget >= 0 && stuck > c.Budget {
@@ -270,7 +273,7 @@ func (r *Campaigns) advance(ctx context.Context, c *Campaign) error {
 	if !c.Selected { // the order is known when all of them are
 		return nil
 	}
-	if err := r.fill(ctx, c, busy); err != nil {
+	if err := r.fill(ctx, c, room, busy); err != nil {
 		return err
 	}
 	if c.Waiting() == 0 && c.Asked == 0 {
@@ -279,10 +282,9 @@ func (r *Campaigns) advance(ctx context.Context, c *Campaign) error {
 	return nil
 }
 
-// fill asks for keys in their order as far as there is room; and then, so that full concentrators at the head hold the
+// fill asks for keys in their order as far as there is room for so many more; and then, so that full concentrators at the head hold the
 // others up as little as may be, concentrator by concentrator.
-func (r *Campaigns) fill(ctx context.Context, c *Campaign, busy map[dlms.SystemTitle]int) error {
-	room := c.InFlight - c.Asked
+func (r *Campaigns) fill(ctx context.Context, c *Campaign, room int, busy map[dlms.SystemTitle]int) error {
 	take := func(list []CampaignKey) (keys []CampaignKey) {
 		for _, k := range list {
 			if room > 0 && busy[k.Concentrator] < c.PerConcentrator {

@@ -111,11 +111,13 @@ func (c Campaigns) Hardest(ctx context.Context, id int64, limit int) ([]rotation
 
 // KeysUnderWay implements rotation.CampaignStore.
 func (c Campaigns) KeysUnderWay(ctx context.Context, k rotation.Campaign) ([]rotation.UnderWay, error) {
+	const stuck = `(c.step = 'searching' OR c.step <> 'done' AND c.tried >= ?1)`
 	return list(ctx, c.Store, func(r scanner) (w rotation.UnderWay, err error) {
-		return w, r.Scan(titleOf(&w.Concentrator), &w.Keys, &w.Stuck)
-	}, `SELECT k.concentrator, count(*), CAST(sum(CASE WHEN c.step = 'searching' OR c.step <> 'done' AND c.tried >= ? THEN 1 ELSE 0 END) AS BIGINT)
+		return w, r.Scan(titleOf(&w.Concentrator), &w.Keys, &w.Stuck, &w.Late)
+	}, `SELECT k.concentrator, count(*), CAST(sum(CASE WHEN `+stuck+` THEN 1 ELSE 0 END) AS BIGINT),
+			CAST(sum(CASE WHEN c.step <> 'done' AND c.attempts >= ?2 AND NOT `+stuck+` THEN 1 ELSE 0 END) AS BIGINT)
 		FROM campaign_keys k JOIN changes c ON c.id = k.change_id
-		WHERE k.campaign = ? AND k.state = 'asked' GROUP BY k.concentrator ORDER BY k.concentrator`, k.BudgetTries, k.ID)
+		WHERE k.campaign = ?3 AND k.state = 'asked' GROUP BY k.concentrator ORDER BY k.concentrator`, k.BudgetTries, rotation.LateAttempts, k.ID)
 }
 
 // SettleKeys implements rotation.CampaignStore.

@@ -134,6 +134,55 @@ func campaignLimits(t *testing.T, w *world) {
 	}
 }
 
+// campaignLate: meters that cannot be reached hold no others up, and no estimate counts with them.
+func campaignLate(t *testing.T, w *world) {
+	c, meters, _ := w.campaigns(20)
+	k := c.start(rotation.Campaign{PerConcentrator: 2, InFlight: 4, Budget: -1})
+	c.beat(k.ID)
+	late := 0
+	dead := func() { // of what is under way two are done, and the others are tried in vain
+		all, err := w.Changes().ByReason(t.Context(), k.ChangeReason())
+		w.must(err)
+		all = slices.DeleteFunc(all, func(ch rotation.Change) bool { return ch.Step != rotation.StepWanted })
+		for i := range all {
+			if all[i].Step, all[i].To, all[i].DoneAt = rotation.StepDone, 2, c.now; i > 1 {
+				all[i].Step, all[i].DoneAt, all[i].Attempts, all[i].LastError = rotation.StepSent, time.Time{}, rotation.LateAttempts, "no answer"
+				late++
+			}
+		}
+		w.must(w.Changes().Save(t.Context(), all))
+		if len(all) < 4 {
+			t.Fatalf("want keys under way all the time, got %d", len(all))
+		}
+	}
+	var p rotation.Progress
+	for range 4 {
+		c.now = c.now.Add(time.Minute)
+		dead()
+		if p = c.beat(k.ID); p.Late != late || p.Stuck != 0 || p.Asked-p.Late != 4 {
+			t.Fatalf("want %d late and 4 others under way, got %+v", late, p)
+		}
+	}
+	if left := len(meters) - p.Done - p.Late; p.PerMinute != 2 || !p.ETA.Equal(c.now.Add(time.Duration(left)*time.Minute/2).Truncate(time.Second)) {
+		t.Errorf("want the end of the %d that are not late told, got %g a minute, %s after %s", left, p.PerMinute, p.ETA, c.now)
+	}
+	for range 9 { // until nobody answers at all: then so many wait, and no more
+		c.now = c.now.Add(time.Minute)
+		all, err := w.Changes().ByReason(t.Context(), k.ChangeReason())
+		w.must(err)
+		for _, ch := range all {
+			if ch.Step != rotation.StepDone {
+				ch.Step, ch.Attempts, ch.LastError = rotation.StepSent, 9, "no answer"
+				w.must(w.Changes().Save(t.Context(), []rotation.Change{ch}))
+			}
+		}
+		p = c.beat(k.ID)
+	}
+	if p.Asked > 20 || p.State != rotation.CampaignRunning || !p.ETA.IsZero() {
+		t.Errorf("want at most five times the limits under way where nobody answers, and no end told, got %+v", p)
+	}
+}
+
 func campaignSelections(t *testing.T, w *world) {
 	c, meters, dcs := w.campaigns(3)
 	w.update(func(ctx context.Context) error {
