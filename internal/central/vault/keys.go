@@ -3,6 +3,7 @@ package vault
 import (
 	"context"
 	"fmt"
+	"slices"
 
 	"github.com/meterseal/meterseal/dlms"
 	"github.com/meterseal/meterseal/internal/central/audit"
@@ -90,7 +91,7 @@ func (v *Software) generate(by audit.Actor, t Target, versions []KeyRow, c *chan
 	if v.space != nil {
 		version = max(version, v.space.FirstVersion)
 	}
-	row, err := v.keys.NewRow(v.rand, role.KeyRef{Meter: t.Meter, Role: t.Role, Version: version}, newest.Suite)
+	row, err := v.draw(role.KeyRef{Meter: t.Meter, Role: t.Role, Version: version}, newest.Suite, versions)
 	if err != nil {
 		return KeyInfo{}, fmt.Errorf("vault: generate %s: %w", t, err)
 	}
@@ -98,6 +99,24 @@ func (v *Software) generate(by audit.Actor, t Target, versions []KeyRow, c *chan
 	c.keys = append(c.keys, row)
 	c.audit = append(c.audit, audit.Entry{Actor: by, Action: ActionGenerated, Phase: audit.Done, Subject: row.subject()})
 	return row.info(), nil
+}
+
+// draws is how many keys are drawn for one version before it is given up: that two in a row have the check value of
+// another version is no chance.
+const draws = 4
+
+// draw makes a key whose check value no other version of it has: of CC_LOCALE the check value is the proof (law 5), and has
+// three bytes. In a fleet of millions some versions in a row would have the same one.
+func (v *Software) draw(ref role.KeyRef, suite uint8, versions []KeyRow) (row KeyRow, err error) {
+	for range draws {
+		if row, err = v.keys.NewRow(v.rand, ref, suite); err != nil {
+			return row, err
+		}
+		if !slices.ContainsFunc(versions, func(k KeyRow) bool { return k.CheckValue == row.CheckValue }) {
+			return row, nil
+		}
+	}
+	return row, fmt.Errorf("%d keys in a row have the check value of another version: is the source of randomness broken?", draws)
 }
 
 // Wrap implements Vault.

@@ -1,12 +1,17 @@
 package vault_test
 
 import (
+	"bytes"
 	"context"
+	"crypto/rand"
 	"errors"
+	"io"
+	"slices"
 	"testing"
 	"time"
 
 	"github.com/meterseal/meterseal/dlms"
+	"github.com/meterseal/meterseal/dlms/key"
 	"github.com/meterseal/meterseal/dlms/security"
 	"github.com/meterseal/meterseal/internal/central/fleet"
 	"github.com/meterseal/meterseal/internal/central/vault"
@@ -29,6 +34,52 @@ func TestGenerateGivesTheSamePendingVersionAgain(t *testing.T) {
 	w.ok(w.vault.MarkSent(t.Context(), by, []role.KeyRef{k}))
 	if next := w.generated(m.Title, role.CCLAN); next.Version != 3 {
 		t.Fatalf("want version 3, got %s", next)
+	}
+}
+
+// alike are two keys with one check value.
+func alike(t *testing.T) (a, b []byte) {
+	t.Helper()
+	seen := map[key.CheckValue][]byte{}
+	for range 1 << 20 { // some thousands will do
+		k := make([]byte, key.Size)
+		_, _ = rand.Read(k)
+		u, err := key.NewUnicast(k)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if other, ok := seen[u.CheckValue()]; ok {
+			return other, k
+		}
+		seen[u.CheckValue()] = k
+	}
+	t.Fatal("no two keys with one check value")
+	return nil, nil
+}
+
+// The check value is the proof that CC_LOCALE was changed, and has three bytes: two versions must not share one.
+func TestLaw5NoTwoVersionsOfAKeyHaveOneCheckValue(t *testing.T) {
+	w := newWorld(t)
+	m := w.imported(1)[0]
+	a, b := alike(t)
+	third := bytes.Repeat([]byte{0x5A, 0xC3}, key.Size/2)
+	w.rand = io.MultiReader(bytes.NewReader(slices.Concat(a, b, third)), bytes.NewReader(bytes.Repeat(a, 100)))
+	w.restart()
+	for _, want := range [][]byte{a, third} { // b is drawn in between
+		k := w.generated(m.Title, role.CCLOCALE)
+		u, err := key.NewUnicast(want)
+		w.ok(err)
+		info, err := w.vault.History(t.Context(), m.Title)
+		w.ok(err)
+		i := slices.IndexFunc(info, func(i vault.KeyInfo) bool { return i.Ref == k })
+		if i < 0 || info[i].CheckValue != u.CheckValue() {
+			t.Fatalf("%s: want check value %s, got %+v", k, u.CheckValue(), info)
+		}
+		w.ok(w.vault.MarkSent(t.Context(), by, []role.KeyRef{k}))
+	}
+	out, err := w.vault.Generate(t.Context(), by, []vault.Target{{Meter: m.Title, Role: role.CCLOCALE}})
+	if w.ok(err); out[0].Err == nil {
+		t.Error("a source that gives one key for ever: want an error")
 	}
 }
 

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"crypto/rand"
 	"errors"
+	"io"
 	"path/filepath"
 	"sync/atomic"
 	"testing"
@@ -38,6 +39,7 @@ type world struct {
 	journal string
 	now     time.Time
 	held    int // handles that are remembered, 0 for the default
+	rand    io.Reader
 
 	store *store.Store
 	log   *audit.Log
@@ -114,7 +116,7 @@ func (w *world) tryStart() error {
 	}
 	clock := func() time.Time { return w.now }
 	w.log = audit.New(w.store, audit.Options{Signer: root.Signer(), Now: clock})
-	w.vault, err = vault.Open(w.t.Context(), w.dir, root, w.store, w.log, vault.Options{Journal: w.journal, Now: clock, Held: w.held})
+	w.vault, err = vault.Open(w.t.Context(), w.dir, root, w.store, w.log, vault.Options{Journal: w.journal, Now: clock, Held: w.held, Rand: w.rand})
 	if err != nil {
 		w.vault = nil
 		return errors.Join(err, w.store.Close())
