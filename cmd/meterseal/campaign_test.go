@@ -28,7 +28,7 @@ func TestCampaignsExposureMovesAndEvictionAreWorkedByCommands(t *testing.T) {
 	s.ok("rotate --selection all --name first --limit 1 --wait --data is").stdout("campaign 1: done, 6 keys changed").stderr("keys changed: 6 of 6")
 	s.ok("rotate --selection older-than=1d --wait --data is").stdout("campaign 2: done, 0 keys changed")
 	s.ok("rotate --meter " + meter + " --role CC_LAN --reason again --wait --json --data is").stdout(`"state":"done"`)
-	s.ok("campaign ls --data is").stdout("^3 +done +1 +0 +0 +1 +- +- +again").stdout("^1 +done +6 +0 +0 +6 +- +first ")
+	s.ok("campaign ls --data is").stdout("^3 +done +1 +0 +0 +0 +1 +- +- +again").stdout("^1 +done +6 +0 +0 +0 +6 +- +first ")
 	s.ok("campaign show 3 --data is").stdout("^keys +1 done, 0 under way").stdout("^roles +CC_LAN$")
 	s.ok("campaign show 3 --watch --json --data is").stdout(`"done":1`)
 	s.exits(exitFailed, "campaign show 9 --data is").silent().stderr("no such campaign")
@@ -54,6 +54,8 @@ func TestCampaignsExposureMovesAndEvictionAreWorkedByCommands(t *testing.T) {
 	s.soon("exposure --concentrator "+operatorDC+" --json --data is", `"totals":\[\]`)
 	s.soon("central associate "+secondDC+" --data is", other+" +48 +v3")
 	s.ok("central rollcall --data is").stdout("^2 meters answered, 0 did not")
+	s.ok("central status --meters --data is").stdout("^meters +2$").stdout("^" + other + " +hardened +" + secondDC + " +enrolled")
+	s.ok("central status --meters --json --data is").stdout(`"meters":2,`).stdout(`"fleet":\[{"meter":"` + meter)
 	s.exits(exitFailed, "central provision "+operatorDC+" --data is").silent().stderr("revoked")
 	for _, r := range s.roles {
 		r.stop()

@@ -115,15 +115,13 @@ func (o *operator) assignCommand() *cobra.Command {
 }
 
 func withoutConcentrator(ctx context.Context, is *api.Client, most int) ([]dlms.SystemTitle, error) {
-	s, err := is.Status(ctx)
+	var out []dlms.SystemTitle
+	err := is.EachMeter(ctx, api.MeterQuery{Unassigned: true}, func(m api.MeterStatus) bool {
+		out = append(out, m.Meter)
+		return len(out) != most
+	})
 	if err != nil {
 		return nil, err
-	}
-	var out []dlms.SystemTitle
-	for _, m := range s.Meters {
-		if m.Concentrator.IsZero() && (most == 0 || len(out) < most) {
-			out = append(out, m.Meter)
-		}
 	}
 	if len(out) == 0 {
 		return nil, errors.New("no meter is without a concentrator")

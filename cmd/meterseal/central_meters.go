@@ -234,14 +234,21 @@ func (o *operator) statusCommand() *cobra.Command {
 		if err != nil {
 			return err
 		}
-		return o.show(c, s, func() error {
+		var meters []api.MeterStatus
+		if list {
+			err := is.EachMeter(ctx, api.MeterQuery{}, func(m api.MeterStatus) bool { meters = append(meters, m); return true })
+			if err != nil {
+				return err
+			}
+		}
+		return o.show(c, listed{s, meters}, func() error {
 			rows := [][]string{
 				{"system title", s.SystemTitle.String()},
 				{"time", when(s.Time)},
 				{"bus", s.BusURL},
 				{"recipient", s.VaultRecipient.String()},
 				{"audit key", s.AuditKey},
-				{"meters", strconv.Itoa(len(s.Meters))},
+				{"meters", strconv.Itoa(s.Meters)},
 				{"key changes open", strconv.Itoa(s.OpenChanges)},
 				{"bytes on the bus", fmt.Sprintf("%d in, %d out", s.BusBytesIn, s.BusBytesOut)},
 			}
@@ -254,13 +261,19 @@ func (o *operator) statusCommand() *cobra.Command {
 			}
 			if list {
 				rows = append(rows, []string{}, []string{"METER", "PROFILE", "CONCENTRATOR", "STATE"})
-				for _, m := range s.Meters {
+				for _, m := range meters {
 					rows = append(rows, []string{m.Meter.String(), m.Profile, named(m.Concentrator), m.State})
 				}
 			}
 			return table(c.OutOrStdout(), rows)
 		})
 	})
+}
+
+// listed is a status with the meters themselves, where they were asked for.
+type listed struct {
+	api.Status
+	Fleet []api.MeterStatus `json:"fleet,omitempty"`
 }
 
 // alarmsOf lists what somebody has to look at.

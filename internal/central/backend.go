@@ -24,41 +24,6 @@ import (
 // loadCurve is the channel that is collected: A+.
 var loadCurve = dlms.OBIS{1, 1, 99, 1, 0, 255}
 
-// Status implements api.Backend.
-func (is *IS) Status(ctx context.Context) (s api.Status, err error) {
-	s = api.Status{SystemTitle: is.own, VaultRecipient: is.vault.Transport(), BusURL: is.URL(), AuditKey: is.auditKey, Time: is.deps.Now()}
-	meters, err := is.fleet.Meters(ctx)
-	if err != nil {
-		return s, err
-	}
-	for _, m := range meters {
-		s.Meters = append(s.Meters, api.MeterStatus{
-			Meter: m.Title, Profile: m.Profile, Maker: m.Maker, Concentrator: m.Concentrator, State: m.State,
-		})
-	}
-	devices, err := is.fleet.Devices(ctx)
-	if err != nil {
-		return s, err
-	}
-	for _, d := range devices {
-		if d.Kind == string(enrol.Concentrator) {
-			s.Concentrators = append(s.Concentrators, d.Title)
-		} else {
-			s.Terminals = append(s.Terminals, d.Title)
-		}
-	}
-	if s.Logs, err = is.deviceLogs(ctx); err != nil {
-		return s, err
-	}
-	if s.Alarms, err = is.alarmed(ctx); err != nil {
-		return s, err
-	}
-	stats := is.wan.Stats()
-	s.BusBytesIn, s.BusBytesOut = stats.BytesIn, stats.BytesOut
-	s.OpenChanges, _, err = is.store.Changes().Open(ctx)
-	return s, err
-}
-
 // ImportShipment implements api.Backend.
 func (is *IS) ImportShipment(ctx context.Context, r io.Reader) (*shipment.Report, error) {
 	return is.vault.ImportShipment(ctx, who(ctx), r)
@@ -84,6 +49,9 @@ func (is *IS) Associate(ctx context.Context, d dlms.SystemTitle) (bus.StatusResu
 	return *reply.Status, is.lacking(ctx, d, reply.Status.Failed)
 }
 
+// collectWidth is how many concentrators collect at once: each answers when it has read all of its meters.
+const collectWidth = 256
+
 // Collect implements api.Backend.
 func (is *IS) Collect(ctx context.Context, day string) (c api.Collected, err error) {
 	if _, err := time.Parse(time.DateOnly, day); err != nil {
@@ -96,8 +64,11 @@ func (is *IS) Collect(ctx context.Context, day string) (c api.Collected, err err
 	}
 	var mu sync.Mutex
 	var wg sync.WaitGroup
+	sem := make(chan struct{}, is.width(collectWidth))
 	for _, d := range devices {
+		sem <- struct{}{}
 		wg.Go(func() {
+			defer func() { <-sem }()
 			asked, failed, e := is.collectFrom(ctx, d.Title, day)
 			mu.Lock()
 			defer mu.Unlock()
@@ -182,13 +153,23 @@ func (is *IS) Rotate(ctx context.Context, q api.Rotation) (api.Asked, error) {
 	if err := is.stillHere(ctx, q.Meters...); err != nil {
 		return api.Asked{}, err
 	}
-	return is.rotate(ctx, q, func(n int) error { return is.gate.Spend(ctx, access.BulkKeys, n) })
+	return is.rotate(ctx, q, func(n int) error {
+		if n > maxRotate {
+			return errTooMany
+		}
+		return is.gate.Spend(ctx, access.BulkKeys, n)
+	})
 }
 
 // rotateOwed changes keys because something else was done that wants it: it counts against nobody's quota.
 func (is *IS) rotateOwed(ctx context.Context, q api.Rotation) (api.Asked, error) {
 	return is.rotate(ctx, q, func(int) error { return nil })
 }
+
+// maxRotate bounds the key changes that are asked for in one go, which is one commit.
+const maxRotate = 100_000
+
+var errTooMany = fmt.Errorf("rotate: want at most %d keys in one go: start a campaign, which asks for any number, little by little", maxRotate)
 
 // rotate asks for key changes, once spend has agreed to how many.
 func (is *IS) rotate(ctx context.Context, q api.Rotation, spend func(n int) error) (a api.Asked, err error) {
@@ -255,6 +236,9 @@ func (is *IS) selected(ctx context.Context, q api.Rotation) (out []fleet.Meter, 
 			if m.InService() && !m.Concentrator.IsZero() && (q.Concentrator.IsZero() || m.Concentrator == q.Concentrator) {
 				out = append(out, m)
 			}
+		}
+		if len(out) > maxRotate { // each has a key at least
+			return errTooMany
 		}
 		return nil
 	})

@@ -23,6 +23,8 @@ import (
 type Backend interface {
 	// Status counts what there is.
 	Status(ctx context.Context) (Status, error)
+	// Meters lists the fleet, page by page.
+	Meters(ctx context.Context, q MeterQuery) (MeterPage, error)
 	// ImportShipment takes a maker's file; the report is valid as far as it goes also with an error.
 	ImportShipment(ctx context.Context, r io.Reader) (*shipment.Report, error)
 	// AddMaker registers a key that a maker signs its shipments with; RevokeMaker ends one; Makers lists them.
@@ -140,7 +142,7 @@ type Status struct {
 	// AuditKey is the public key of the audit log, by which an export is verified offline.
 	AuditKey      string             `json:"audit_key"`
 	Time          time.Time          `json:"time"`
-	Meters        []MeterStatus      `json:"meters"`
+	Meters        int                `json:"meters"` // how many there are; Backend.Meters lists them
 	Concentrators []dlms.SystemTitle `json:"concentrators"`
 	Terminals     []dlms.SystemTitle `json:"terminals"`
 	OpenChanges   int                `json:"open_changes"`
@@ -159,6 +161,26 @@ type MeterStatus struct {
 	Maker        string           `json:"maker"`
 	Concentrator dlms.SystemTitle `json:"concentrator,omitzero"`
 	State        string           `json:"state"`
+}
+
+// MeterQuery asks for a page of the fleet, by title.
+type MeterQuery struct {
+	// After is the Next of the page before, zero for the first one.
+	After dlms.SystemTitle `json:"after,omitzero"`
+	// Limit is how many meters are looked at for the page, MaxMeterPage at most and by default.
+	Limit int `json:"limit,omitempty"`
+	// Unassigned leaves out the meters that are under a concentrator.
+	Unassigned bool `json:"unassigned,omitempty"`
+}
+
+// MaxMeterPage is how many meters a page has at most.
+const MaxMeterPage = 1000
+
+// MeterPage is one page. It may be empty though others follow it.
+type MeterPage struct {
+	Meters []MeterStatus `json:"meters"`
+	// Next asks for the page behind it; zero: it was the last one.
+	Next dlms.SystemTitle `json:"next,omitzero"`
 }
 
 // Enrolment is a device's file and the fingerprint that a person compared with the one the device showed.

@@ -173,6 +173,29 @@ func (c *Client) Status(ctx context.Context) (Status, error) {
 	return get[Status](ctx, c, "/v1/status")
 }
 
+// Meters implements Backend.
+func (c *Client) Meters(ctx context.Context, q MeterQuery) (MeterPage, error) {
+	return ask[MeterPage](ctx, c, "/v1/meters", q)
+}
+
+// EachMeter calls do with every meter of the fleet, page by page, that q does not leave out, until do returns false.
+func (c *Client) EachMeter(ctx context.Context, q MeterQuery, do func(MeterStatus) bool) error {
+	for {
+		p, err := c.Meters(ctx, q)
+		if err != nil {
+			return err
+		}
+		for _, m := range p.Meters {
+			if !do(m) {
+				return nil
+			}
+		}
+		if q.After = p.Next; p.Next.IsZero() {
+			return nil
+		}
+	}
+}
+
 // ImportShipment implements Backend.
 func (c *Client) ImportShipment(ctx context.Context, r io.Reader) (*shipment.Report, error) {
 	body, err := c.do(ctx, http.MethodPost, "/v1/shipments", r)

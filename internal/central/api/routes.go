@@ -47,6 +47,7 @@ func routes(b Backend, g *access.Gate) *router {
 		}
 	}))
 	route(r, access.OpStatus, "GET /v1/status", func(ctx context.Context, _ none) (Status, error) { return b.Status(ctx) })
+	route(r, access.OpStatus, "POST /v1/meters", b.Meters)
 	route(r, access.OpAddMaker, "POST /v1/makers", func(ctx context.Context, q MakerRequest) (none, error) { return none{}, b.AddMaker(ctx, q) })
 	route(r, access.OpMakers, "GET /v1/makers", func(ctx context.Context, _ none) (any, error) { return b.Makers(ctx) })
 	route(r, access.OpRevokeMaker, "POST /v1/makers/revoke", func(ctx context.Context, q MakerRevocation) (none, error) { return none{}, b.RevokeMaker(ctx, q) })
