@@ -67,21 +67,15 @@ func (b *Broadcast) CheckValue() key.CheckValue { return b.key.CheckValue() }
 // AppendSet appends an unconfirmed ded-set-request for all stations to dst. Each call makes an APDU of its own; to
 // repeat a broadcast on the line, send the same bytes again.
 func (b *Broadcast) AppendSet(dst []byte, a apdu.Attribute, value dlms.Data) ([]byte, error) {
-	return b.seal(dst, func(id apdu.InvokeID) ([]byte, error) {
-		return apdu.SetRequest{Kind: apdu.SetRequestNormal, ID: id, Attribute: a, Value: value}.AppendBinary(nil)
-	})
+	return b.seal(dst, setForAll(a, value))
 }
 
 // AppendAction appends an unconfirmed ded-action-request for all stations to dst. A null arg sends no parameters.
 func (b *Broadcast) AppendAction(dst []byte, ref dlms.MethodRef, arg dlms.Data) ([]byte, error) {
-	return b.seal(dst, func(id apdu.InvokeID) ([]byte, error) {
-		return apdu.ActionRequest{
-			Kind: apdu.ActionRequestNormal, ID: id, Method: ref, HasParameters: !arg.IsNull(), Parameters: arg,
-		}.AppendBinary(nil)
-	})
+	return b.seal(dst, actionForAll(ref, arg))
 }
 
-func (b *Broadcast) seal(dst []byte, build func(apdu.InvokeID) ([]byte, error)) ([]byte, error) {
+func (b *Broadcast) seal(dst []byte, build forAll) ([]byte, error) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	b.id++

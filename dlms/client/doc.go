@@ -2,8 +2,8 @@
 // and closes them (GB 9.3, 9.4).
 //
 // [Machine] is the protocol without any input or output: bytes in, bytes out, for who has a transport or a scheduler
-// of his own. [Association] drives one over a link.Conn and blocks. [Broadcast] makes unconfirmed requests to all
-// meters of a line. [Receiver] takes what meters push without an association.
+// of his own. [Association] drives one over a link.Conn and blocks. [Broadcast] and [GlobalBroadcast] make unconfirmed
+// requests to all meters of a line. [Receiver] takes what meters push without an association.
 //
 // # What it does
 //
