@@ -161,14 +161,26 @@ func TestAnEncryptedOnlyNotificationIsTakenWhereTheConfigurationSaysSoAndIsMarke
 		m := newMeterUnder(t, nopWrap)
 		h := &heard{}
 		cfg := m.linky()
-		cfg.Notify, cfg.Strict, cfg.EncryptedOnly = h.notify, false, named
+		cfg.Strict, cfg.EncryptedOnly = false, named
+		var counter, sent dlms.InvocationCounter
+		cfg.Notify = func(n Notification) {
+			h.notify(n)
+			counter = n.Counter
+		}
 		a, _ := m.associated(cfg)
-		m.onAnswer = func(b []byte) [][]byte { return [][]byte{m.encryptedOnly(aPush("open")), b} }
+		m.onAnswer = func(b []byte) [][]byte {
+			push := m.encryptedOnly(aPush("open"))
+			sent = must(apdu.ParseGeneralCiphered(push)).Counter
+			return [][]byte{push, b}
+		}
 		if _, err := a.Get(context.Background(), clockRef); err != nil || !a.Authenticated() {
 			t.Fatalf("%v, authenticated %t", err, a.Authenticated())
 		}
 		if want := fmt.Sprint(named); fmt.Sprint(len(h.lines) == 1 && h.lines[0] == "push open false") != want {
 			t.Errorf("named %t: heard %q", named, h.lines)
+		}
+		if named && counter != sent {
+			t.Errorf("it says counter %d, and was sent with %d", counter, sent)
 		}
 	}
 }

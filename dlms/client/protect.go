@@ -191,7 +191,7 @@ func (m *Machine) decipher(c apdu.Ciphered, ch channel) ([]byte, error) {
 	if err != nil || len(plain) == 0 {
 		return nil, refuse("%s: %w: nothing inside", c.Tag, ErrAnswer)
 	}
-	m.forgeable = true
+	m.forgeable, m.received = true, c.Counter
 	return plain, nil
 }
 
