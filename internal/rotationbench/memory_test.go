@@ -126,6 +126,8 @@ func fillSome(ctx context.Context, db *sql.DB, first, end int) error {
 			created_at, sent_at, active_at, ended_at) `+numbers+`SELECT `+meter+`, `+fmt.Sprint(int(r))+`, 1, 0, 1, zeroblob(24), zeroblob(16),
 			x'000000', randomblob(16), 'active', 1, 1, 1, 0 FROM n`)
 	}
+	statements = append(statements, `INSERT INTO fingerprints (fingerprint) SELECT fingerprint FROM keys
+		WHERE meter >= unhex(printf('4D5358%010X', ?1)) AND meter < unhex(printf('4D5358%010X', ?2)) ORDER BY fingerprint`)
 	for _, s := range statements {
 		if _, err := tx.ExecContext(ctx, s, first, end); err != nil {
 			return fmt.Errorf("fill: %w", err)

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"log/slog"
 	"slices"
+	"sync"
 	"time"
 
 	"golang.org/x/mod/sumdb/note"
@@ -52,23 +53,44 @@ func New(store Store, o Options) *Log {
 
 // Append writes entries in one commit, or as a part of the caller's Update. Entries without a time get the clock's. Entries
 // that say the same of several keys become one record that names all of them.
-func (l *Log) Append(ctx context.Context, entries ...Entry) error {
-	if len(entries) == 0 {
+func (l *Log) Append(ctx context.Context, entries ...Entry) error { return l.Later(entries...)(ctx) }
+
+// manyEntries are worth a goroutine.
+const manyEntries = 1000
+
+// Later returns what appends entries as Append does. Many entries are encoded meanwhile; the caller does not touch them.
+func (l *Log) Later(entries ...Entry) func(ctx context.Context) error {
+	rows := sync.OnceValues(func() ([]Row, error) { return l.rows(entries) })
+	if len(entries) >= manyEntries {
+		go rows()
+	}
+	return func(ctx context.Context) error {
+		rows, err := rows()
+		if err != nil || len(rows) == 0 {
+			return err
+		}
+		err = l.store.Update(ctx, func(ctx context.Context) error { return l.store.AppendAudit(ctx, rows) })
+		if err != nil {
+			return fmt.Errorf("audit: %w", err)
+		}
 		return nil
+	}
+}
+
+// rows encodes entries.
+func (l *Log) rows(entries []Entry) ([]Row, error) {
+	if len(entries) == 0 {
+		return nil, nil
 	}
 	recs := records(entries, l.o.Now().UTC().Truncate(time.Microsecond))
 	rows := make([]Row, len(recs))
 	for i, r := range recs {
 		var err error
 		if rows[i], err = r.row(); err != nil {
-			return err
+			return nil, err
 		}
 	}
-	err := l.store.Update(ctx, func(ctx context.Context) error { return l.store.AppendAudit(ctx, rows) })
-	if err != nil {
-		return fmt.Errorf("audit: %w", err)
-	}
-	return nil
+	return rows, nil
 }
 
 // List reads entries, for a person to look at: one for each key of a record, all with the record's number. It proves

@@ -21,6 +21,9 @@ type engine interface {
 	read() session
 	// isTaken reports whether err is the refusal of a row by a unique index.
 	isTaken(err error, index string) bool
+	// fingerprintsApart reports whether the fingerprints of keys are a table that is written apart, and not an index of
+	// the keys.
+	fingerprintsApart() bool
 	close() error
 }
 

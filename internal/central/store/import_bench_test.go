@@ -73,16 +73,13 @@ func (i *importing) fill(path string) {
 	db.SetMaxOpenConns(1)
 	numbers := fmt.Sprintf(`WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < %d)`, oldMeters)
 	const title = `unhex(printf('4D534C%010X', i))`
-	var index string
-	i.must(db.QueryRow(`SELECT sql FROM sqlite_schema WHERE name = 'keys_fingerprint'`).Scan(&index))
 	for _, statement := range []string{
-		`DROP INDEX keys_fingerprint`,
 		`INSERT INTO titles (title, kind, created_at) ` + numbers + ` SELECT ` + title + `, 'meter', 1 FROM n`,
 		`INSERT INTO meters (title, maker, batch, profile, suite, state, enrolled_at) ` + numbers + ` SELECT ` + title + `, 'MSL', 'old', 'hardened', 0, 'enrolled', 1 FROM n`,
 		`INSERT INTO keys (meter, role, version, suite, term, sealed, mac, check_value, fingerprint, state, created_at, sent_at, active_at, ended_at)
 			SELECT m.title, r.column1, 1, 0, 1, randomblob(24), randomblob(16), randomblob(3), randomblob(16), 'active', 1, 0, 1, 0
 			FROM meters m, (VALUES (1), (2), (3), (4)) r`,
-		index,
+		`INSERT INTO fingerprints (fingerprint) SELECT fingerprint FROM keys ORDER BY fingerprint`,
 		`PRAGMA wal_checkpoint(TRUNCATE)`,
 	} {
 		_, err := db.ExecContext(context.Background(), statement)

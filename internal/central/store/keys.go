@@ -1,6 +1,7 @@
 package store
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -26,6 +27,9 @@ func scanKeyRow(r scanner) (k vault.KeyRow, err error) {
 
 // AddKeys implements vault.Store.
 func (s *Store) AddKeys(ctx context.Context, rows []vault.KeyRow) error {
+	if err := s.claim(ctx, rows); err != nil {
+		return err
+	}
 	err := s.insertEach(ctx, `INSERT INTO keys (`+keyColumns+`) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
 		len(rows), func(i int) []any {
 			k := rows[i]
@@ -33,6 +37,24 @@ func (s *Store) AddKeys(ctx context.Context, rows []vault.KeyRow) error {
 				micros(k.CreatedAt), micros(k.SentAt), micros(k.ActiveAt), micros(k.EndedAt))
 		})
 	if err != nil && s.engine.isTaken(err, "keys_fingerprint") {
+		return fmt.Errorf("%w: %w", vault.ErrKeyTaken, err)
+	}
+	return err
+}
+
+// claim writes the fingerprints of keys where they stand apart: in their order, for they belong all over the table and a
+// batch then comes to each of its pages once.
+func (s *Store) claim(ctx context.Context, rows []vault.KeyRow) error {
+	if !s.engine.fingerprintsApart() {
+		return nil
+	}
+	fps := make([]vault.Fingerprint, len(rows))
+	for i, k := range rows {
+		fps[i] = k.Fingerprint
+	}
+	slices.SortFunc(fps, func(a, b vault.Fingerprint) int { return bytes.Compare(a[:], b[:]) })
+	err := s.insertEach(ctx, `INSERT INTO fingerprints (fingerprint) VALUES (?)`, len(fps), func(i int) []any { return []any{fps[i][:]} })
+	if err != nil && s.engine.isTaken(err, "fingerprints_fingerprint") {
 		return fmt.Errorf("%w: %w", vault.ErrKeyTaken, err)
 	}
 	return err

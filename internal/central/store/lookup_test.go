@@ -21,7 +21,7 @@ func TestOnlyQueriesForEqualColumnsOfOneTableAreAskedTogether(t *testing.T) {
 	}
 	for _, query := range []string{
 		"SELECT idx, hash FROM audit_hashes WHERE idx <= ? ORDER BY idx DESC LIMIT 1",
-		"SELECT 1 FROM keys WHERE fingerprint = ? UNION ALL SELECT 1 FROM device_keys WHERE fingerprint = ?",
+		"SELECT 1 FROM fingerprints WHERE fingerprint = ? UNION ALL SELECT 1 FROM device_keys WHERE fingerprint = ?",
 		"SELECT k.a FROM keys k JOIN meters m ON m.title = k.meter WHERE meter = ?",
 		"DELETE FROM keys WHERE meter = ? RETURNING version", "SELECT kind FROM titles WHERE title = 'x'",
 		"SELECT a FROM keys WHERE meter = ?1 OR role = ?",

@@ -3,6 +3,7 @@ package store
 import (
 	"context"
 	"database/sql"
+	"errors"
 	"path/filepath"
 	"slices"
 	"testing"
@@ -74,6 +75,12 @@ func keepsVersion1(t *testing.T, s *Store) {
 	}
 	if counters[ref].Ceiling != 640 || !known || place.Bytes != 77 || m.Concentrator != dc || len(entries) != 1 || string(entries[0].Body) != "{}" {
 		t.Errorf("got counters %+v, journal %+v, meter %+v, audit %+v", counters[ref], place, m, entries)
+	}
+	again := rows[ref]
+	again.Ref.Version = 2
+	err = node.Update(t.Context(), func(ctx context.Context) error { return node.AddKeys(ctx, []vault.KeyRow{again}) })
+	if !errors.Is(err, vault.ErrKeyTaken) {
+		t.Errorf("an old key once more: want ErrKeyTaken, got %v", err)
 	}
 	err = node.Update(t.Context(), func(ctx context.Context) error {
 		return node.RaiseSendCounters(ctx, []vault.CounterRow{{Ref: ref, Title: dc, Ceiling: 700, Raised: 3}})

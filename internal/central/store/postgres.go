@@ -129,6 +129,8 @@ func (e *postgresEngine) isTaken(err error, index string) bool {
 	return errors.As(err, &refused) && refused.Code == "23505" && refused.ConstraintName == index
 }
 
+func (*postgresEngine) fingerprintsApart() bool { return false }
+
 func (e *postgresEngine) close() error {
 	e.pool.Close()
 	return nil

@@ -74,7 +74,7 @@ func createPrivate(path string) error {
 	return f.Close()
 }
 
-// writerPragmas are for the one connection that writes. An import touches pages all over the index of fingerprints: they
+// writerPragmas are for the one connection that writes. An import touches pages all over the table of fingerprints: they
 // stay in memory (128 MB at most), and go to the database file once in many commits (a log of 256 MB; a commit is durable in
 // the log). What a statement would need to be undone alone is kept in memory, not in a temporary file.
 var writerPragmas = []string{"cache_size(-131072)", "wal_autocheckpoint(65536)", "temp_store(2)"}
@@ -136,11 +136,17 @@ func (e *sqliteEngine) read() session { return e.reader }
 func (e *sqliteEngine) isTaken(err error, index string) bool {
 	var refused *sqlite.Error
 	table, column, _ := strings.Cut(index, "_")
-	return errors.As(err, &refused) && refused.Code() == sqliteUnique && strings.Contains(refused.Error(), table+"."+column)
+	return errors.As(err, &refused) && (refused.Code() == sqliteUnique || refused.Code() == sqlitePrimaryKey) &&
+		strings.Contains(refused.Error(), table+"."+column)
 }
 
-// sqliteUnique is SQLITE_CONSTRAINT_UNIQUE.
-const sqliteUnique = 2067
+func (*sqliteEngine) fingerprintsApart() bool { return true }
+
+// SQLITE_CONSTRAINT_UNIQUE and SQLITE_CONSTRAINT_PRIMARYKEY.
+const (
+	sqliteUnique     = 2067
+	sqlitePrimaryKey = 1555
+)
 
 func (e *sqliteEngine) close() error {
 	var errs []error

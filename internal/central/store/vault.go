@@ -44,7 +44,7 @@ func (s *Store) addTitles(ctx context.Context, kind string, at time.Time, titles
 // FingerprintsInUse implements vault.Store.
 func (s *Store) FingerprintsInUse(ctx context.Context, fps []vault.Fingerprint) (map[vault.Fingerprint]bool, error) {
 	rows, err := each(ctx, s, fps, func(f vault.Fingerprint) []any { return []any{f[:], f[:]} }, scanInt,
-		`SELECT 1 FROM keys WHERE fingerprint = ? UNION ALL SELECT 1 FROM device_keys WHERE fingerprint = ?`)
+		`SELECT 1 FROM fingerprints WHERE fingerprint = ? UNION ALL SELECT 1 FROM device_keys WHERE fingerprint = ?`)
 	if err != nil {
 		return nil, err
 	}

@@ -12,8 +12,13 @@ import (
 	"github.com/meterseal/meterseal/internal/shipment"
 )
 
-// batchRows is how many rows go in with one commit: a line of the key journal holds them.
-const batchRows = 8000
+// How many rows go in with one commit: a line of the key journal holds them, and the more they are, the more of them share
+// a page of the table of fingerprints, which goes to the disk with each commit. The first batch is small, for the store
+// waits until it is read.
+const (
+	firstRows = 2000
+	batchRows = 12_000
+)
 
 // ImportShipment implements Vault. The whole file is on the disk, and its signature verified, before its first key is opened.
 func (v *Software) ImportShipment(ctx context.Context, by audit.Actor, file io.Reader) (*shipment.Report, error) {
@@ -52,6 +57,7 @@ type incoming struct {
 	rows   *shipment.Reader
 	keys   Consignment
 	weak   map[Fingerprint]bool
+	size   int // of the next batch
 }
 
 // Close lets go of the file's key.
@@ -69,7 +75,7 @@ func (v *Software) openShipment(ctx context.Context, f *shipment.File) (*incomin
 	if err := h.For(v.keys.Transport()); err != nil {
 		return nil, err
 	}
-	in := &incoming{header: h}
+	in := &incoming{header: h, size: firstRows}
 	if in.rows, err = f.Rows(); err != nil {
 		return nil, err
 	}
@@ -88,8 +94,8 @@ type adopted struct {
 
 // next reads the next batch; none at the end.
 func (in *incoming) next() ([]adopted, error) {
-	rows := make([]adopted, 0, batchRows)
-	for len(rows) < batchRows {
+	rows := make([]adopted, 0, in.size)
+	for len(rows) < in.size {
 		row, err := in.rows.Next()
 		if errors.Is(err, io.EOF) {
 			break
@@ -105,6 +111,7 @@ func (in *incoming) next() ([]adopted, error) {
 		}
 		rows = append(rows, a)
 	}
+	in.size = batchRows
 	return rows, nil
 }
 

@@ -83,8 +83,12 @@ func TestImportReportsEveryBadRowAndTakesTheGoodOnes(t *testing.T) {
 
 func TestImportTakesMoreThanOneBatch(t *testing.T) {
 	w := newWorld(t)
-	meters := made(t, 8100, shipment.ProfileLinky, 1)
+	meters := made(t, 5000, shipment.ProfileLinky, 1)
 	file := w.file("b1", meters)
+	before := t.TempDir()
+	w.stop()
+	w.ok(os.CopyFS(before, os.DirFS(w.data)))
+	w.start()
 	r, err := w.vault.ImportShipment(t.Context(), by, bytes.NewReader(file))
 	if err != nil || r.Imported != len(meters) || !r.Clean() {
 		t.Fatalf("got %v, %v", r, err)
@@ -92,6 +96,28 @@ func TestImportTakesMoreThanOneBatch(t *testing.T) {
 	g, err := w.vault.Generate(t.Context(), by, []vault.Target{{Meter: meters[0].Title, Role: role.CCIS}})
 	if err != nil || !errors.Is(g[0].Err, vault.ErrUnknownKey) {
 		t.Fatalf("a linky meter got a CC_IS: %v, %v", g, err)
+	}
+	told := 0
+	for f := (audit.Filter{Action: vault.ActionImported, Limit: 1000}); ; {
+		rows, err := w.log.List(t.Context(), f)
+		w.ok(err)
+		told += len(rows)
+		if len(rows) < f.Limit {
+			break
+		}
+		f.After = rows[len(rows)-1].ID
+	}
+	if told != len(meters) {
+		t.Errorf("%d of %d rows are in the audit log", told, len(meters))
+	}
+	// All of it is in the key journal: an older store is brought up to date by it.
+	w.stop()
+	w.ok(os.RemoveAll(w.data))
+	w.ok(os.CopyFS(w.data, os.DirFS(before)))
+	w.start()
+	again, err := w.vault.ImportShipment(t.Context(), by, bytes.NewReader(file))
+	if err != nil || again.Unchanged != len(meters) || !again.Clean() {
+		t.Errorf("after the store was brought back: %v, %v", again, err)
 	}
 }
 

@@ -129,20 +129,24 @@ func (j *journal) write(b []byte) error {
 // Append writes one batch and syncs it. After a failure the journal refuses everything: what is on the disk is not
 // known, and after a failed sync a second one proves nothing. Opening it again finds out.
 func (j *journal) Append(records []record) (Position, error) {
+	return j.appendLine(func() ([]byte, error) { return encodeLine(records) })
+}
+
+// appendLine is Append of a line as encodeLine makes it.
+func (j *journal) appendLine(encoded func() ([]byte, error)) (Position, error) {
 	j.mu.Lock()
 	defer j.mu.Unlock()
 	if j.bad != nil {
 		return Position{}, fmt.Errorf("key journal: stopped by an earlier failure: %w", j.bad)
 	}
-	body, err := appendRecords(make([]byte, 0, recordBytes*len(records)), records)
+	line, err := encoded()
 	if err != nil {
 		return Position{}, fmt.Errorf("key journal: %w", err)
 	}
-	next := chain(j.hash, body)
-	line := appendJournalLine(next, body)
 	if len(line) >= maxJournalLine {
 		return Position{}, fmt.Errorf("key journal: a batch of %d bytes, want less than %d", len(line), maxJournalLine)
 	}
+	next := chainLine(j.hash, line)
 	if err := j.write(append(line, '\n')); err != nil {
 		j.bad = err
 		return Position{}, fmt.Errorf("key journal: append: %w", err)
@@ -157,12 +161,22 @@ const (
 	journalLineBody = `","body":`
 )
 
-// appendJournalLine writes a line. The body is JSON as Marshal has just written it: to hand it to Marshal once more would
-// read all of it again.
-func appendJournalLine(hash [sha256.Size]byte, body []byte) []byte {
-	line := make([]byte, 0, len(body)+2*len(hash)+32)
-	line = hex.AppendEncode(append(line, journalLineHash...), hash[:])
-	return append(append(append(line, journalLineBody...), body...), '}')
+// lineHead is how long a line is before its body.
+const lineHead = len(journalLineHash) + 2*sha256.Size + len(journalLineBody)
+
+// encodeLine writes a line but for its hash, which has its place: that of an import is many megabytes, and is written once.
+func encodeLine(records []record) ([]byte, error) {
+	line, err := appendRecords(make([]byte, lineHead, lineHead+recordBytes*len(records)+16), records)
+	return append(line, '}'), err
+}
+
+// chainLine puts the hash into a line, and returns it.
+func chainLine(before [sha256.Size]byte, line []byte) [sha256.Size]byte {
+	hash := chain(before, line[lineHead:len(line)-1])
+	n := copy(line, journalLineHash)
+	n += hex.Encode(line[n:], hash[:])
+	copy(line[n:], journalLineBody)
+	return hash
 }
 
 // cutJournalLine takes a line apart. Whether the body is what was written, the hash says.

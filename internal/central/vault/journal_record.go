@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"sync"
 	"time"
 
 	"github.com/meterseal/meterseal/internal/central/audit"
@@ -72,6 +73,42 @@ func (c *change) records() []record {
 // maxTogether bounds how many records of different steps go into one line of the journal.
 const maxTogether = 4000
 
+// left is what a step leaves to be journalled.
+type left struct {
+	records []record
+	line    func() ([]byte, error) // as encodeLine makes it, once
+}
+
+// leave makes ready what a step leaves. Many records are encoded while the step's rows are written.
+func leave(records []record) *left {
+	l := &left{records, sync.OnceValues(func() ([]byte, error) { return encodeLine(records) })}
+	if len(records) > maxTogether {
+		go l.line()
+	}
+	return l
+}
+
+// firstLine takes the steps that go into one line.
+func firstLine(steps []any) (line *left, rest []any) {
+	var all []record
+	n := 0
+	for _, s := range steps {
+		records := s.(*left).records //nolint:errcheck,forcetypeassert // nothing else is left
+		if n > 0 && len(all)+len(records) > maxTogether {
+			break
+		}
+		if n++; n == 1 {
+			all = records[:len(records):len(records)]
+			continue
+		}
+		all = append(all, records...)
+	}
+	if n == 1 {
+		return steps[0].(*left), steps[1:] //nolint:errcheck,forcetypeassert // as above
+	}
+	return leave(all), steps[n:]
+}
+
 // save writes the change in the transaction of ctx. Its records are left to be journalled, synced, as the last act before
 // the commit, in one line with those of the steps that share it. If the transaction is not committed after that, the
 // journal is ahead, and the next step takes over what it has (see catchUp).
@@ -81,14 +118,15 @@ func (v *Software) save(ctx context.Context, c *change) error {
 		return err
 	}
 	if len(records) > 0 && !v.without.Off(defence.Journal) {
-		if err := v.store.BeforeCommit(ctx, v.journal, records, v.writeJournal); err != nil {
+		if err := v.store.BeforeCommit(ctx, v.journal, leave(records), v.writeJournal); err != nil {
 			return err
 		}
 	}
+	audited := v.audit.Later(c.audit...)
 	if err := v.apply(ctx, c); err != nil {
 		return err
 	}
-	return v.audit.Append(ctx, c.audit...)
+	return audited(ctx)
 }
 
 // Note keeps a change of the fleet in the key journal: it is there, synced, before the caller's Update is committed.
@@ -99,7 +137,7 @@ func (v *Software) Note(ctx context.Context, fact []byte) error {
 	if err := v.catchUp(ctx); err != nil {
 		return err
 	}
-	return v.store.BeforeCommit(ctx, v.journal, []record{{Fact: fact, At: v.time()}}, v.writeJournal)
+	return v.store.BeforeCommit(ctx, v.journal, leave([]record{{Fact: fact, At: v.time()}}), v.writeJournal)
 }
 
 // writeJournal appends the records of all the steps that are about to be committed together. None of them has let anything
@@ -110,23 +148,13 @@ func (v *Software) writeJournal(ctx context.Context, steps []any) error {
 	}
 	var p Position
 	for len(steps) > 0 {
-		var line []record
-		for len(steps) > 0 {
-			records := steps[0].([]record) //nolint:errcheck,forcetypeassert // save leaves nothing else
-			if len(line) > 0 && len(line)+len(records) > maxTogether {
-				break
-			}
-			if steps = steps[1:]; len(line) == 0 {
-				line = records[:len(records):len(records)]
-				continue
-			}
-			line = append(line, records...)
-		}
+		var line *left
+		line, steps = firstLine(steps)
 		var err error
-		if p, err = v.journal.Append(line); err != nil {
+		if p, err = v.journal.appendLine(line.line); err != nil {
 			return err
 		}
-		v.state(line)
+		v.state(line.records)
 	}
 	if err := v.crash("journal, after"); err != nil {
 		return err

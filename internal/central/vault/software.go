@@ -186,7 +186,7 @@ func (v *Software) begin(ctx context.Context) error {
 	if err := v.catchUp(ctx); err != nil || known || v.space == nil || v.without.Off(defence.Journal) {
 		return err
 	}
-	return v.store.BeforeCommit(ctx, v.journal, []record{{Space: v.space}}, v.writeJournal)
+	return v.store.BeforeCommit(ctx, v.journal, leave([]record{{Space: v.space}}), v.writeJournal)
 }
 
 // newHere reports whether the only node of a store may begin a journal: where there never was one, or where the vault was

@@ -83,10 +83,33 @@ func keysComeBack(t *testing.T, w *world) {
 	if !used[want.Fingerprint] || used[vault.Fingerprint{9, 9}] || !used[vault.Fingerprint{1, 'D', 1}] {
 		t.Errorf("fingerprints in use: got %v", used)
 	}
-	again := keyRow(meters[1], 2, vault.Pending)
-	again.Fingerprint = want.Fingerprint
-	if err := w.Update(t.Context(), func(ctx context.Context) error { return w.AddKeys(ctx, []vault.KeyRow{again}) }); err == nil {
-		t.Error("law 6: one key was stored for two meters")
+}
+
+// law6OneKeyOneMeter tries to store keys that others have: among old ones, and twice in a batch. The whole batch is refused.
+func law6OneKeyOneMeter(t *testing.T, w *world) {
+	meters, _ := w.enrol(3)
+	old := keyRow(meters[0], 1, vault.Active)
+	again, fresh, twin := keyRow(meters[1], 2, vault.Pending), keyRow(meters[2], 2, vault.Pending), keyRow(meters[1], 3, vault.Pending)
+	again.Fingerprint, twin.Fingerprint = old.Fingerprint, fresh.Fingerprint
+	near := keyRow(meters[2], 3, vault.Pending)
+	near.Fingerprint = old.Fingerprint
+	near.Fingerprint[15] ^= 1 // another key, though nearly the same
+	for name, rows := range map[string][]vault.KeyRow{"an old one's": {fresh, again}, "twice": {fresh, near, twin}} {
+		err := w.Update(t.Context(), func(ctx context.Context) error { return w.AddKeys(ctx, rows) })
+		if !errors.Is(err, vault.ErrKeyTaken) {
+			t.Errorf("%s: one key was stored for two meters: %v", name, err)
+		}
+		used, err := w.FingerprintsInUse(t.Context(), []vault.Fingerprint{fresh.Fingerprint, near.Fingerprint})
+		w.must(err)
+		if len(used) > 0 {
+			t.Errorf("%s: half of a batch is in use: %v", name, used)
+		}
+	}
+	w.update(func(ctx context.Context) error { return w.AddKeys(ctx, []vault.KeyRow{fresh, near}) })
+	used, err := w.FingerprintsInUse(t.Context(), []vault.Fingerprint{fresh.Fingerprint, near.Fingerprint, old.Fingerprint})
+	w.must(err)
+	if len(used) != 3 {
+		t.Errorf("in use: %v", used)
 	}
 }
 

@@ -37,6 +37,7 @@ func Run(t *testing.T, fresh Pair) {
 		"Law4CountersNeverFall":                             countersNeverFall,
 		"Law4ATitleIsBorneOnce":                             titlesOnce,
 		"KeysComeBackAsTheyWereStored":                      keysComeBack,
+		"Law6AKeyIsOneMetersAlone":                          law6OneKeyOneMeter,
 		"ManyRowsAtOnceAreAllThereOrNone":                   manyRows,
 		"KeyStatesOfUnknownVersionsAreRefused":              unknownStates,
 		"AMeterThatMovesIsUnderItsNewConcentrator":          assign,
