@@ -37,7 +37,8 @@ func (w *world) copyTree(from, to string) {
 	}))
 }
 
-// TestLaw5ACrashAtAnyStepOfARestoreLosesNoKey keeps what each step of a restore leaves, and restores over that.
+// TestLaw5ACrashAtAnyStepOfARestoreLosesNoKey keeps what each step of a restore leaves, and restores over that: with the key
+// journal, and without it. Without it the vault is sealed, wherever the crash was.
 func TestLaw5ACrashAtAnyStepOfARestoreLosesNoKey(t *testing.T) {
 	w := newWorld(t)
 	a := w.node(node1)
@@ -48,18 +49,26 @@ func TestLaw5ACrashAtAnyStepOfARestoreLosesNoKey(t *testing.T) {
 	w.change(a, meters[0], role.CCIS, vault.Active)
 	w.change(a, meters[1], role.CCLAN, vault.Sent)
 	w.must(a.vault.Close())
+	for name, c := range map[string]struct {
+		journals []string
+		keys     int
+	}{"with the journal": {[]string{a.journal}, 14}, "without it": {nil, 12}} {
+		t.Run(name, func(t *testing.T) { w.crashInRestore(t, w.options(from, c.journals...), meters, c.keys) })
+	}
+}
 
-	data := w.path("data of the restore")
-	left := map[string]string{}
+func (w *world) crashInRestore(t *testing.T, o backup.Options, meters []dlms.SystemTitle, keys int) {
+	base := t.TempDir()
+	data, left := filepath.Join(base, "data"), map[string]string{}
 	var order []string
-	o := w.options(from, a.journal)
-	o.At = func(point string) {
-		dir := w.path("after " + point)
+	crashing := o
+	crashing.At = func(point string) {
+		dir := filepath.Join(base, "after "+point)
 		w.copyTree(data, dir)
 		left[point] = dir
 		order = append(order, point)
 	}
-	if _, err := backup.Restore(t.Context(), o, data); err != nil {
+	if _, err := backup.Restore(t.Context(), crashing, data); err != nil {
 		t.Fatal(err)
 	}
 	if len(order) != 8 || order[7] != "database in its place" {
@@ -67,21 +76,21 @@ func TestLaw5ACrashAtAnyStepOfARestoreLosesNoKey(t *testing.T) {
 	}
 	for _, point := range order {
 		t.Run(point, func(t *testing.T) {
-			r, err := backup.Restore(t.Context(), w.options(from, a.journal), left[point])
+			r, err := backup.Restore(t.Context(), o, left[point])
 			if point == "database in its place" { // it was done
 				if !errors.Is(err, backup.ErrOccupied) {
 					t.Errorf("want ErrOccupied, got %v", err)
 				}
-			} else if err != nil || r.Sealed || r.Batches == 0 {
+			} else if err != nil || r.Sealed != (len(o.Journals) == 0) || (r.Batches > 0) == r.Sealed {
 				t.Fatalf("done over: %+v, %v", r, err)
 			}
-			w.complete(t, left[point], meters)
+			w.complete(t, left[point], meters, keys, len(o.Journals) == 0)
 		})
 	}
 }
 
 // complete checks that a data directory has all there is, and nothing that a restore has worked with.
-func (w *world) complete(t *testing.T, data string, meters []dlms.SystemTitle) {
+func (w *world) complete(t *testing.T, data string, meters []dlms.SystemTitle, keys int, sealed bool) {
 	t.Helper()
 	stray, err := filepath.Glob(filepath.Join(data, ".*"))
 	if err != nil || len(stray) > 0 {
@@ -101,8 +110,11 @@ func (w *world) complete(t *testing.T, data string, meters []dlms.SystemTitle) {
 		}
 	}()
 	p, err := backup.Prove(t.Context(), db, root, nil)
-	if err != nil || !p.Sound() || p.Meters != len(meters) || p.Keys != 4*len(meters)+2 || p.Devices != 1 {
+	if err != nil || !p.Sound() || p.Meters != len(meters) || p.Keys != keys || p.Devices != 1 {
 		t.Errorf("got %+v, %v", p, err)
+	}
+	if seal, err := vault.ReadSeal(t.Context(), db); err != nil || (seal != nil) != sealed {
+		t.Errorf("sealed: got %+v, want %v, %v", seal, sealed, err)
 	}
 	if b, err := os.ReadFile(filepath.Join(data, backup.TLSDir, "server.key")); err != nil || string(b) != "a private key" {
 		t.Errorf("certificates: %q, %v", b, err)

@@ -58,6 +58,13 @@ type rootAt struct {
 	seen os.FileInfo // as it was last read or written
 }
 
+// crashAt has the writes of the root file ask at each step.
+func (r *Root) crashAt(crash func(point string) error) {
+	if r.file != nil {
+		r.file.crash = crash
+	}
+}
+
 func newRootAt(path string, passphrase []byte) *rootAt {
 	own := slices.Clone(passphrase)
 	return &rootAt{path: path, passphrase: func() []byte { return own }}

@@ -297,26 +297,45 @@ func (v *Software) nothingUnder(ctx context.Context, term uint32, r RootRotation
 	return nil
 }
 
-// destroy destroys, in this node's root file, what was retired. It looks at the rows itself.
+// destroy destroys, in this node's root file, what was retired. It looks at the rows itself. What the file says is retired is
+// destroyed once more by each process: of a vault in a token the keys go after the file has said so, and a crash between the
+// two would leave them there.
 func (v *Software) destroy(ctx context.Context, r RootRotation) error {
 	for _, t := range v.keys.TermStates() {
-		if t.State == TermRetired || !slices.Contains(r.Retired, t.Term) {
+		if !slices.Contains(r.Retired, t.Term) || v.isDestroyed(t.Term, false) {
 			continue
 		}
-		if err := v.nothingUnder(ctx, t.Term, RootRotation{Without: r.Without}); err != nil {
-			return err
+		err := v.nothingUnder(ctx, t.Term, RootRotation{Without: r.Without})
+		if err == nil {
+			err = v.destroyTerm(ctx, t)
+		} else if errors.Is(err, ErrStillNeeded) && t.State == TermRetired {
+			err = nil // an old database was brought back: what opens nothing here is left to people
 		}
-		if err := v.keys.RetireTerm(t.Term, v.now()); err != nil {
-			return err
-		}
-		err := v.audit.Append(ctx, audit.Entry{
-			Actor: "system:vault", Action: ActionRootRetired, Phase: audit.Done, Detail: map[string]string{"term": fmt.Sprint(t.Term), "node": v.node},
-		})
 		if err != nil {
 			return err
 		}
+		v.isDestroyed(t.Term, true)
 	}
 	return nil
+}
+
+// isDestroyed reports whether this process has destroyed a term, or takes note of it.
+func (v *Software) isDestroyed(term uint32, now bool) bool {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	if now {
+		v.destroyed = append(v.destroyed, term)
+	}
+	return slices.Contains(v.destroyed, term)
+}
+
+func (v *Software) destroyTerm(ctx context.Context, t TermState) error {
+	if err := v.keys.RetireTerm(t.Term, v.now()); err != nil || t.State == TermRetired {
+		return err
+	}
+	return v.audit.Append(ctx, audit.Entry{
+		Actor: "system:vault", Action: ActionRootRetired, Phase: audit.Done, Detail: map[string]string{"term": fmt.Sprint(t.Term), "node": v.node},
+	})
 }
 
 // checkTerms refuses a root file that is older than the store: it could open nothing that the other nodes make.

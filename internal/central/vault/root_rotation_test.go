@@ -264,6 +264,7 @@ func (r rotating) Durable(ctx context.Context, fn func(ctx context.Context) erro
 // TestLaw5ACrashAtAnyStepOfARotationOfTheRootLosesNoKey lets the power fail at every step of a rotation and of the end of the
 // old term. After each crash every key opens with the root file as it is; then all is done over, and comes out.
 func TestLaw5ACrashAtAnyStepOfARotationOfTheRootLosesNoKey(t *testing.T) {
+	inMemory(t)
 	seen := map[string]bool{}
 	n := 0
 	for ; ; n++ {

@@ -25,7 +25,7 @@ type RootTerms interface {
 	StageTerm(rand io.Reader, at time.Time) (uint32, error)
 	// SealUnder has rows sealed under a staged term from now on, durably. Again it changes nothing.
 	SealUnder(term uint32) error
-	// RetireTerm destroys the keys of a term before the one that seals, durably. Again it changes nothing.
+	// RetireTerm destroys the keys of a term before the one that seals, durably. Again it destroys what a crash has left.
 	RetireTerm(term uint32, at time.Time) error
 	// Reload reads what another process or a person has changed in the root file.
 	Reload() error

@@ -109,6 +109,8 @@ type Software struct {
 	stated, statedBefore map[role.KeyRef]bool
 	// reSealed is the term that all rows are known to be under, but for those that do not open.
 	reSealed uint32
+	// destroyed are the retired terms whose keys this process has destroyed, or found to be gone.
+	destroyed []uint32
 }
 
 var _ Vault = (*Software)(nil)
@@ -136,8 +138,10 @@ func Open(ctx context.Context, dir string, hold Hold, store Store, log *audit.Lo
 		v.crash = func(string) error { return nil }
 	}
 	v.node, v.alone = o.Node, o.Alone
-	if r, ok := hold.(*Root); ok && r.file != nil && o.Crash != nil {
-		r.file.crash = o.Crash
+	if r, ok := hold.(interface {
+		crashAt(crash func(point string) error)
+	}); ok && o.Crash != nil {
+		r.crashAt(o.Crash)
 	}
 	if o.Journal == "" {
 		o.Journal = filepath.Join(dir, JournalName)

@@ -104,6 +104,8 @@ func (t *TokenRoot) Retire(term uint32, at time.Time, destroy func(term uint32) 
 	return destroy(term)
 }
 
+func (t *TokenRoot) crashAt(crash func(point string) error) { t.r.crashAt(crash) }
+
 // AttestedText is what Attest's AES-CMAC covers, for a token that computes it.
 func (t *TokenRoot) AttestedText(text []byte) [][]byte { return attested(t.ID(), text) }
 

@@ -260,6 +260,7 @@ func TestMetersStayGivenAwayInAStoreThatIsBroughtBack(t *testing.T) {
 
 // TestLaw5ACrashAtAnyWriteOfATakeOverLosesNoMeter lets the power fail at every write. Afterwards the file is imported again.
 func TestLaw5ACrashAtAnyWriteOfATakeOverLosesNoMeter(t *testing.T) {
+	inMemory(t)
 	r := newRunning(t)
 	b := newWorldOf(t, node2)
 	file := r.exported(b.vault.Transport())
@@ -291,7 +292,7 @@ func TestLaw5ACrashAtAnyWriteOfATakeOverLosesNoMeter(t *testing.T) {
 		crashes++
 	}
 	b.start()
-	if crashes < 4 {
+	if crashes < 8 {
 		t.Fatalf("the power failed %d times only", crashes)
 	}
 }

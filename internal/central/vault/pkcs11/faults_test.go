@@ -34,6 +34,7 @@ type meddler struct {
 	logins atomic.Int64
 	mu     sync.Mutex
 	at     func(n int64, call string) error
+	write  map[p11.SessionHandle]bool // sessions that may change what stays in the token
 }
 
 func (m *meddler) set(at func(n int64, call string) error) {
@@ -58,7 +59,26 @@ func (m *meddler) OpenSession(slot, flags uint) (p11.SessionHandle, error) {
 	if err := m.call("OpenSession"); err != nil {
 		return 0, err
 	}
-	return m.cryptoki.OpenSession(slot, flags)
+	s, err := m.cryptoki.OpenSession(slot, flags)
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.write == nil {
+		m.write = map[p11.SessionHandle]bool{}
+	}
+	m.write[s] = flags&p11.CKF_RW_SESSION != 0
+	return s, err
+}
+
+func (m *meddler) DestroyObject(s p11.SessionHandle, o p11.ObjectHandle) error {
+	m.mu.Lock()
+	stays := m.write[s]
+	m.mu.Unlock()
+	if stays {
+		if err := m.call("DestroyObject"); err != nil {
+			return err
+		}
+	}
+	return m.cryptoki.DestroyObject(s, o)
 }
 
 func (m *meddler) Login(s p11.SessionHandle, user uint, pin string) error {
