@@ -3,7 +3,9 @@ package server
 import (
 	"fmt"
 
+	"github.com/meterseal/meterseal/dlms"
 	"github.com/meterseal/meterseal/dlms/apdu"
+	"github.com/meterseal/meterseal/dlms/cosem"
 	"github.com/meterseal/meterseal/dlms/security"
 )
 
@@ -38,6 +40,37 @@ func (c *call) broadcast(tag apdu.Tag) {
 		return
 	}
 	c.dispatch(plain, 0)
+}
+
+// Members of classes 18 and 20 that put something in force (BB 4.4.6, 4.5.5).
+const (
+	activatePassiveCalendar     int8 = 1
+	activatePassiveCalendarTime int8 = 10
+)
+
+// orders reports whether a method does what no broadcast may (ours), whatever the rights: every meter that holds the key
+// could have made it. It switches the supply, changes keys or secrets, or puts an image or a calendar in force.
+func orders(m dlms.MethodRef) bool {
+	switch m.Class {
+	case dlms.ClassDisconnectControl, dlms.ClassSecuritySetup, dlms.ClassAssociationLN:
+		return true
+	case dlms.ClassImageTransfer:
+		return m.Method == cosem.MethodImageActivate
+	case dlms.ClassActivityCalendar:
+		return m.Method == activatePassiveCalendar
+	}
+	return false
+}
+
+// ordersBy is orders for a SET: the threshold of a limiter switches the supply too.
+func ordersBy(a dlms.AttributeRef) bool {
+	switch a.Class {
+	case dlms.ClassDisconnectControl, dlms.ClassLimiter, dlms.ClassSecuritySetup, dlms.ClassAssociationLN:
+		return true
+	case dlms.ClassActivityCalendar:
+		return a.Attribute == activatePassiveCalendarTime
+	}
+	return false
 }
 
 // broadcastKeys returns the key that a broadcast claims to be under, if this client may use it so.

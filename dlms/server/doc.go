@@ -20,7 +20,8 @@
 //   - The ciphered forms glo-, ded-, general-glo-, general-ded- and general-ciphering, authenticated, or authenticated
 //     and encrypted, of suite 0, as far as the [Client] allows; an answer takes the form of its request. What is
 //     encrypted without authentication is refused whatever the policy: a request is an order.
-//   - Unconfirmed services to all stations under a broadcast key.
+//   - Unconfirmed services to all stations under a broadcast key, but for orders that nobody may give who only holds that
+//     key: nothing that switches the supply, changes keys, or puts an image or a calendar in force.
 //   - Event and data notifications: [Server.EventNotification], [Server.DataNotification].
 //
 // A [Client] that leaves its optional fields alone is served none of what is beyond the ordinary: no password, no

@@ -91,7 +91,8 @@ type Client struct {
 	Broadcast bool
 	// GlobalBroadcast also takes unconfirmed services to dlms.SAPAllStations under the global broadcast key (key set
 	// 1, security control 0x70), in the name of the peer of the open association. The device is a [BroadcastHolder].
-	// Everybody who holds that key can make such a service.
+	// Everybody who holds that key can make such a service: it never switches the supply, changes keys, or puts an image
+	// or a calendar in force, whatever the rights.
 	GlobalBroadcast bool
 	// Conformance is what the server offers this client; 0 means get, set, action, selective access, block transfer
 	// and multiple references, and general protection where a general form is taken. With

@@ -272,6 +272,38 @@ func TestRule11ABroadcastKeySealsNothingAndCarriesOnlyWhatItMay(t *testing.T) {
 	}
 }
 
+// Rule 11, for a client that may do everything by itself: a broadcast in its name may not, for every meter holds the key.
+func TestRule11ABroadcastInTheNameOfWhoMayDoEverythingGivesNoOrders(t *testing.T) {
+	b := newBenchOf(t, changedModel(t, func(c *server.Client) { c.GlobalBroadcast = c.SAP == sapIS }))
+	floor, err := security.NewFloorTable(security.FloorConfig{Persist: func(security.Floor) error { return nil }})
+	if err != nil {
+		t.Fatal(err)
+	}
+	all := b.cipherOf([]byte("a key for all..."))
+	b.dev.everybody, b.dev.everybodyFloor = b.cipherOf([]byte("a key for all...")), floor
+	is := b.is().open()
+	ic := dlms.InvocationCounter(0)
+	cast := func(plain []byte) {
+		ic++
+		b.toAll(sapIS, is.sealForAll(all, ic, unconfirmed(plain)))
+	}
+	keys := b.dev.keys[setupLAN]
+	cast(is.actionRequest(dlms.ClassDisconnectControl, obisBreaker, 1, dlms.Int8(0)))
+	cast(is.actionRequest(dlms.ClassSecuritySetup, setupLAN, 2, cosem.KeyTransfer(0, newKey())))
+	if b.dev.breaker != cosem.Connected || b.dev.keys[setupLAN] != keys {
+		t.Errorf("breaker %s, and the key changed: %t", b.dev.breaker, b.dev.keys[setupLAN] != keys)
+	}
+	cast(is.actionRequest(dlms.ClassClock, obisClock, 6, dlms.Int16(3)))
+	if len(b.dev.shifts) != 1 {
+		t.Errorf("shifts: %v", b.dev.shifts)
+	}
+	// By itself it may.
+	r := is.actionResponse(is.exchange(is.actionRequest(dlms.ClassDisconnectControl, obisBreaker, 1, dlms.Int8(0))))
+	if r.Outcome.Result != dlms.ActionSuccess || b.dev.breaker != cosem.Disconnected {
+		t.Errorf("in its association: %s, breaker %s", r.Outcome.Result, b.dev.breaker)
+	}
+}
+
 // Rule 12: what the concentrator's session may not reach it cannot reach by any session that it can see or make.
 func TestRule12TheConcentratorCannotReachTheBreakerOrTheKeys(t *testing.T) {
 	b := newBench(t)

@@ -151,7 +151,8 @@ func (c *call) mayWrite(a *apdu.Attribute) (cosem.Object, error) {
 	switch {
 	case o == nil:
 		return nil, dlms.DataAccessObjectUndefined
-	case !slices.Contains(r.write, a.Ref.Attribute) || secret(a.Ref.Class, a.Ref.Attribute):
+	case !slices.Contains(r.write, a.Ref.Attribute) || secret(a.Ref.Class, a.Ref.Attribute),
+		c.env.Broadcast && ordersBy(a.Ref):
 		return nil, dlms.DataAccessReadWriteDenied
 	case !a.Selection.IsZero():
 		return nil, dlms.DataAccessScopeViolated
@@ -177,7 +178,7 @@ func (c *call) mayInvoke(m dlms.MethodRef) (cosem.Object, error) {
 	switch {
 	case o == nil:
 		return nil, dlms.ActionObjectUndefined
-	case !slices.Contains(r.invoke, m.Method):
+	case !slices.Contains(r.invoke, m.Method), c.env.Broadcast && orders(m):
 		return nil, dlms.ActionReadWriteDenied
 	}
 	return o, nil
