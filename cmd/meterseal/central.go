@@ -53,7 +53,7 @@ GOGC in the environment says how far the heap may grow before it is collected, 4
 memory and more time of the processor.
 
 Fields of the configuration file: data, store, lease_ttl, journal, passphrase_file, vault, system_title, listen, hosts, api_listen,
-quotas, clock_offset, utc_offset, retry_min, retry_max. Paths are meant from the directory of the file.`,
+quotas, clock_offset, utc_offset, longest_grant, retry_min, retry_max. Paths are meant from the directory of the file.`,
 		Example: `  meterseal central init --config central.yaml
   meterseal central --config central.yaml
   meterseal central --config central.yaml --store postgres://meterseal@db.example:5432/meterseal

@@ -85,8 +85,12 @@ func (o *operator) grantCommand() *cobra.Command {
 	c := &cobra.Command{
 		Use:   "grant TERMINAL METER...",
 		Short: "Give a terminal CC_LOCALE of some meters for a time",
-		Long: `Writes a grant: CC_LOCALE of the meters, sealed to the terminal, for a time. When it has ended, by its time or by
-grant-end, the central system changes CC_LOCALE of its meters.`,
+		Long: `Writes a grant for a terminal, sealed to it, for a time, at most longest_grant of the configuration file (31 days).
+
+Of meters of the profile hardened it holds a key that is derived from CC_LOCALE for this terminal until the last day of the
+grant. That day ends at midnight by the meters' clocks (utc_offset of the configuration file); the meters then take it no
+more. Of others it holds CC_LOCALE itself, which the central system changes when the grant has ended; after grant-end it
+does so for all. A meter has room for eight terminals, or last days of terminals, at a time.`,
 		Example: "  meterseal central grant 4D534CF000000001 4D534C0000000001 --for 8h --out grant.json --data ./is",
 	}
 	s := c.Flags()

@@ -38,7 +38,7 @@ keys.json.counters; where that cannot be written it refuses to start unless --ep
 It prints where each meter is reached, and serves until it is stopped (Ctrl-C, SIGTERM).
 
 Fields of the configuration file: profile, factory, factory_identity, first, count, data, lan_listen, local_listen,
-load_curve, installed_at, clock (start, cold, offset, wrong), spread (percent, shift), press_after. Paths are meant
+load_curve, installed_at, utc_offset, clock (start, cold, offset, wrong), spread (percent, shift), press_after. Paths are meant
 from the directory of the file.`,
 		Example: `  meterseal meter --config meters.yaml
   meterseal meter --config meters.yaml --count 25

@@ -61,7 +61,7 @@ func OpenHouse(ctx context.Context, cfg Config, deps Deps) (*House, error) {
 	}
 	h := &House{cfg: cfg, deps: deps, Root: root, Store: deps.Store}
 	if h.Store == nil {
-		if h.Store, err = store.Open(ctx, cfg.Data, store.Options{URL: cfg.Store, Log: deps.Log}); err != nil {
+		if h.Store, err = store.Open(ctx, cfg.Data, store.Options{URL: cfg.Store, Log: deps.Log, Zone: cfg.zone()}); err != nil {
 			return nil, errors.Join(err, root.Close())
 		}
 	}

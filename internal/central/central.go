@@ -112,6 +112,7 @@ func (is *IS) openVault(ctx context.Context) error {
 	is.vault, err = vault.Open(ctx, is.cfg.Data, root, is.store, is.audit, vault.Options{
 		Journal: is.cfg.Journal, Node: is.own.String(), Alone: is.cfg.Store == "" && is.deps.Store == nil, Now: is.deps.Now,
 		Rand: is.deps.Rand, Log: is.deps.Log, WrapAEAD: is.deps.WrapAEAD, Block: is.deps.Block, Crash: is.deps.Crash, Without: is.deps.Without,
+		Zone: is.cfg.zone(),
 	})
 	if err != nil {
 		return err
@@ -123,7 +124,7 @@ func (is *IS) openVault(ctx context.Context) error {
 		Store: access.Journalled(is.store, is.notePerson), Audit: is.audit, Now: is.deps.Now, Rand: is.deps.Rand, Quotas: is.cfg.quotas(is.root.Made().Policy),
 		Term: time.Duration(is.root.Made().Policy.ApprovalTerm),
 	})
-	is.fleet = fleet.New(fleet.Journalled(is.store, is.vault, is.deps.Now), is.audit, is.deps.Now, is.deps.Rand)
+	is.fleet = fleet.New(fleet.Journalled(is.store, is.vault, is.deps.Now), is.audit, is.deps.Now, is.deps.Rand).Limit(is.cfg.LongestGrant, is.cfg.zone())
 	if err := is.fleet.RegisterNode(ctx, actorIS, is.own); err != nil {
 		return fmt.Errorf("system title of this node: %w", err)
 	}
@@ -136,7 +137,7 @@ func (is *IS) openStore(ctx context.Context) error {
 	db := is.deps.Store
 	if db == nil {
 		var err error
-		if db, err = store.Open(ctx, is.cfg.Data, store.Options{URL: is.cfg.Store, Log: is.deps.Log}); err != nil {
+		if db, err = store.Open(ctx, is.cfg.Data, store.Options{URL: is.cfg.Store, Log: is.deps.Log, Zone: is.cfg.zone()}); err != nil {
 			return err
 		}
 	}

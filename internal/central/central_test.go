@@ -24,9 +24,12 @@ var vaults transporttest.Keys
 func opened(t *testing.T) *IS { return openedAt(t, time.Now) }
 
 // openedAt is one with a clock.
-func openedAt(t *testing.T, now func() time.Time) *IS {
+func openedAt(t *testing.T, now func() time.Time, change ...func(*Config)) *IS {
 	t.Helper()
 	cfg := Config{Data: filepath.Join(t.TempDir(), "is"), SystemTitle: "4D534C1500000001", Listen: "127.0.0.1:0"}
+	for _, c := range change {
+		c(&cfg)
+	}
 	files, err := vaults.Key(0)
 	if err != nil {
 		t.Fatal(err)

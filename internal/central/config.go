@@ -22,6 +22,7 @@ import (
 	"github.com/meterseal/meterseal/internal/central/store"
 	"github.com/meterseal/meterseal/internal/central/vault"
 	"github.com/meterseal/meterseal/internal/defence"
+	"github.com/meterseal/meterseal/internal/role"
 	"github.com/meterseal/meterseal/internal/transport"
 )
 
@@ -59,8 +60,11 @@ type Config struct {
 	Hosts []string `yaml:"hosts"`
 	// ClockOffset is added to the machine's clock, for a system that runs in another time.
 	ClockOffset time.Duration `yaml:"clock_offset"`
-	// UTCOffset is what meters' clocks show, less UTC: 1h by default.
+	// UTCOffset is what meters' clocks show, less UTC: 1h by default. The last day of a grant ends at midnight by it; meters
+	// whose clocks show another time end it by theirs.
 	UTCOffset *time.Duration `yaml:"utc_offset"`
+	// LongestGrant is how long a grant may be at most: 744h, which is 31 days, by default.
+	LongestGrant time.Duration `yaml:"longest_grant"`
 	// RetryMin and RetryMax bound the time between two tries of a key change: 2s and 10m by default.
 	RetryMin time.Duration `yaml:"retry_min"`
 	RetryMax time.Duration `yaml:"retry_max"`
@@ -142,7 +146,21 @@ func (c *Config) complete() (own dlms.SystemTitle, err error) {
 		hour := time.Hour
 		c.UTCOffset = &hour
 	}
+	if o := *c.UTCOffset; o < -14*time.Hour || o > 14*time.Hour || o%time.Minute != 0 {
+		return own, fmt.Errorf("central: config: utc_offset: want whole minutes from -14h to 14h, got %s", o)
+	}
+	if c.LongestGrant < 0 {
+		return own, fmt.Errorf("central: config: longest_grant: want a time above 0, got %s", c.LongestGrant)
+	}
 	return own, nil
+}
+
+// zone is that of the meters' clocks.
+func (c *Config) zone() *time.Location {
+	if c.UTCOffset == nil {
+		return role.MetersZone()
+	}
+	return time.FixedZone("meters", int(*c.UTCOffset/time.Second))
 }
 
 func (c *Config) passphrase() ([]byte, error) { return readPassphrase(c.PassphraseFile) }

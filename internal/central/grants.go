@@ -87,8 +87,9 @@ func (is *IS) settle(ctx context.Context, g fleet.Grant) error {
 			return err
 		}
 	}
-	today := dlms.DayOf(is.deps.Now().In(role.MetersZone()))
-	if len(must) < len(g.Meters) && role.LastDayOf(g.NotAfter).Compare(today) >= 0 {
+	zone := is.cfg.zone()
+	today := dlms.DayOf(is.deps.Now().In(zone))
+	if len(must) < len(g.Meters) && role.LastDayOf(g.NotAfter, zone).Compare(today) >= 0 {
 		return nil // the meters refuse it by themselves when its last day has passed
 	}
 	return is.fleet.Close(ctx, who(ctx), g)

@@ -83,7 +83,7 @@ func (b *benchKeys) checkValue(m *Meter, setup dlms.OBIS) (dlms.Data, error) {
 	defer b.mu.Unlock()
 	check := b.keys.EK.CheckValue()
 	return dlms.Structure(dlms.OctetString(check[:]), dlms.Uint32(b.generation),
-		dlms.DateTimeOf(b.changed.time(), 0).Octets()), nil
+		dlms.DateTimeOf(m.kind.local(b.changed), 0).Octets()), nil
 }
 
 // transfer is Meter.transfer for the one key of a bench meter.

@@ -6,7 +6,6 @@ import (
 
 	"github.com/meterseal/meterseal/dlms"
 	"github.com/meterseal/meterseal/dlms/cosem"
-	"github.com/meterseal/meterseal/internal/meter/loadcurve"
 )
 
 func readClock(env *cosem.Env) (dlms.DateTime, error) {
@@ -18,7 +17,7 @@ func readClock(env *cosem.Env) (dlms.DateTime, error) {
 	defer m.mu.Unlock()
 	s := m.state.clock.last()
 	shows, _ := m.state.clock.read(m.kind.worldAt(env.Now))
-	return dlms.DateTimeOf(shows.time(), s.status()), nil
+	return dlms.DateTimeOf(m.kind.local(shows), s.status()), nil
 }
 
 func setClock(env *cosem.Env, t dlms.DateTime) error {
@@ -26,7 +25,7 @@ func setClock(env *cosem.Env, t dlms.DateTime) error {
 	if err != nil {
 		return err
 	}
-	to, err := t.TimeIn(loadcurve.FileTime())
+	to, err := t.TimeIn(m.kind.options.Zone)
 	if err != nil {
 		return dlms.DataAccessScopeViolated // wildcards name no moment to set
 	}

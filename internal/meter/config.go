@@ -6,6 +6,8 @@ import (
 	"net"
 	"strconv"
 	"time"
+
+	"github.com/meterseal/meterseal/internal/meter/loadcurve"
 )
 
 // Config describes a fleet of meters in one process.
@@ -32,6 +34,8 @@ type Config struct {
 	InstalledAt time.Time `yaml:"installed_at"`
 	// Clock sets the times of the first start. Later starts go on.
 	Clock ClockConfig `yaml:"clock"`
+	// UTCOffset is what the meters' clocks show, less UTC: 1h by default. By it they count days.
+	UTCOffset *time.Duration `yaml:"utc_offset"`
 	// Spread makes the copies of the load.
 	Spread SpreadConfig `yaml:"spread"`
 	// PressAfter is how long after an arming of its breaker a customer presses the button; 0 is never.
@@ -77,6 +81,9 @@ func (c *Config) complete() error {
 	case c.Spread.Shift < 0 || c.Spread.Shift > 7*24*time.Hour:
 		return fmt.Errorf("meter: config: spread: shift: want at most a week, got %s", c.Spread.Shift)
 	}
+	if o := c.UTCOffset; o != nil && (*o < -14*time.Hour || *o > 14*time.Hour || *o%time.Minute != 0) {
+		return fmt.Errorf("meter: config: utc_offset: want whole minutes from -14h to 14h, got %s", *o)
+	}
 	if c.Profile != "" {
 		if _, err := profileOf(c.Profile); err != nil {
 			return err
@@ -89,6 +96,14 @@ func (c *Config) complete() error {
 		c.Spread.Shift = defaultShift
 	}
 	return nil
+}
+
+// zone is that of the meters' clocks.
+func (c *Config) zone() *time.Location {
+	if c.UTCOffset == nil {
+		return loadcurve.FileTime()
+	}
+	return time.FixedZone("meters", int(*c.UTCOffset/time.Second))
 }
 
 // copy returns scale, in per mille, and shift of meter i. They are spread evenly by the golden ratio, so that

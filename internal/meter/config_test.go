@@ -24,6 +24,7 @@ installed_at: 2006-12-17T00:00:00+01:00
 clock: {start: 2006-12-18T06:00:00+01:00, cold: [3], offset: -20s, wrong: [1, 2]}
 spread: {percent: 30, shift: 1h}
 press_after: 2s
+utc_offset: -3h30m
 `), &c)
 	if err != nil {
 		t.Fatal(err)
@@ -34,6 +35,14 @@ press_after: 2s
 	if !c.InstalledAt.Equal(installed()) || c.Clock.Offset != -20*time.Second || len(c.Clock.Wrong) != 2 ||
 		c.Spread.Shift != time.Hour || c.PressAfter != 2*time.Second || c.First != 25 {
 		t.Errorf("got %+v", c)
+	}
+	if got := time.Date(2026, 1, 1, 0, 0, 0, 0, c.zone()).UTC().Hour(); got != 3 {
+		t.Errorf("midnight there is %d o'clock", got)
+	}
+	odd := 90 * time.Second
+	c.UTCOffset = &odd
+	if err := c.complete(); err == nil || !strings.Contains(err.Error(), "utc_offset") {
+		t.Errorf("want an odd offset refused, got %v", err)
 	}
 	if err := config.Parse([]byte("profil: hardened\n"), &c); err == nil || !strings.Contains(err.Error(), "profil") {
 		t.Errorf("want an error that names the field, got %v", err)

@@ -24,7 +24,10 @@ var (
 
 // maxDays is how many derived keys of one key have counters at a time. One more is refused until the day of one of them
 // has passed.
-const maxDays = security.MaxTitles
+const maxDays = role.MostLent
+
+// A table of titles has room for as many terminals.
+const _ = uint(security.MaxTitles - role.MostLent)
 
 // dayFloor is the receive floor of one derived key: the highest counter accepted from the terminal with that title until
 // that day.
@@ -128,7 +131,7 @@ func (m *Meter) dayLocked(k *heldKey, last dlms.Day) error {
 	switch {
 	case cold:
 		return ErrNoDay
-	case last.Compare(dlms.DayOf(shows.time())) < 0 || last.Compare(k.passed) <= 0:
+	case last.Compare(dlms.DayOf(m.kind.local(shows))) < 0 || last.Compare(k.passed) <= 0:
 		return fmt.Errorf("%w: %w: %s", server.ErrNoPeerKey, ErrDayPassed, last)
 	}
 	return nil
@@ -203,7 +206,7 @@ func (f *derivedFloor) roomLocked(w *frameWriter) error {
 		return nil
 	}
 	shows, cold := f.m.state.clock.read(f.m.kind.world())
-	today, passed := dlms.DayOf(shows.time()), dlms.Day{}
+	today, passed := dlms.DayOf(f.m.kind.local(shows)), dlms.Day{}
 	for _, d := range k.days {
 		if !cold && d.day.Compare(today) < 0 && d.day.Compare(passed) > 0 {
 			passed = d.day

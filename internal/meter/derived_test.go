@@ -67,6 +67,28 @@ func TestATerminalOpensUntilTheEndOfItsLastDayAndNeverAfter(t *testing.T) {
 	wantRejected(t, "after a restart", err, apdu.AssociationRejectedPermanent, apdu.DiagnosticCallingTitleUnknown)
 }
 
+func TestTheLastDayEndsByTheMetersOwnZone(t *testing.T) {
+	for _, hours := range []int{-9, 0, 5} {
+		zone := time.FixedZone("", hours*3600)
+		r := newRig(t, ProfileHardened, func(r *rig) { r.zone = zone })
+		a := r.open(central)
+		if got := must(must(r.get(a, clockObject(), 2).DateTime()).TimeIn(time.UTC)); !got.Equal(r.clock().Truncate(10 * time.Millisecond)) {
+			t.Errorf("UTC%+d: the clock shows %s at %s", hours, got, r.clock())
+		}
+		if got := must(r.get(a, clockObject(), 3).Int()); got != int64(-60*hours) {
+			t.Errorf("UTC%+d: time_zone is %d", hours, got)
+		}
+		now := r.clock().In(zone)
+		r.last = dlms.DayOf(now)
+		midnight := time.Date(now.Year(), now.Month(), now.Day()+1, 0, 0, 0, 0, zone)
+		r.pass(midnight.Add(-time.Second).Sub(now))
+		r.open(terminals)
+		r.pass(time.Second)
+		_, err := r.tryOpen(terminals)
+		wantRejected(t, "after its day", err, apdu.AssociationRejectedPermanent, apdu.DiagnosticCallingTitleUnknown)
+	}
+}
+
 func TestAnAssociationWhoseDayPassesIsEndedBySweepToo(t *testing.T) {
 	r := newRig(t, ProfileHardened)
 	r.last = r.today()

@@ -132,6 +132,7 @@ func (f *Fleet) open(cfg Config, deps Deps, rows []shipment.Meter) error {
 		return err
 	}
 	f.options = deps.options(curve, time.Duration(n.WorldOffset)*time.Millisecond, cfg.PressAfter)
+	f.options.Zone = cfg.zone()
 	born, err := f.readBorn()
 	if err != nil {
 		return err

@@ -42,6 +42,8 @@ type Options struct {
 	PressAfter time.Duration
 	// Curve is what the meters measure, each its own copy.
 	Curve *loadcurve.Curve
+	// Zone is that of the meters' clocks, in which they count days: UTC+1 all year by default.
+	Zone *time.Location
 	// Without takes defences away, for the simulation alone.
 	Without defence.Set
 }
@@ -60,6 +62,9 @@ func newKind(p Profile, o Options) (*kind, error) {
 	if o.Log == nil {
 		o.Log = slog.New(slog.DiscardHandler)
 	}
+	if o.Zone == nil {
+		o.Zone = loadcurve.FileTime()
+	}
 	model, err := p.model()
 	if err != nil {
 		return nil, fmt.Errorf("meter: profile %s: %w", p.Name, err)
@@ -72,6 +77,9 @@ func newKind(p Profile, o Options) (*kind, error) {
 func (k *kind) world() moment { return k.worldAt(k.options.Now()) }
 
 func (k *kind) worldAt(host time.Time) moment { return momentOf(host.Add(k.options.WorldOffset)) }
+
+// local is what a clock shows at a moment.
+func (k *kind) local(m moment) time.Time { return m.time().In(k.options.Zone) }
 
 // Meter is one simulated meter. It is safe for concurrent use.
 type Meter struct {
@@ -217,7 +225,7 @@ func (m *Meter) Clock() (shows time.Time, cold bool) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	t, cold := m.state.clock.read(m.kind.world())
-	return t.time(), cold
+	return m.kind.local(t), cold
 }
 
 // Held names the key of a role that is in force: its check value and its generation, counted from 1 in the factory.

@@ -7,7 +7,6 @@ import (
 	"github.com/meterseal/meterseal/dlms"
 	"github.com/meterseal/meterseal/dlms/apdu"
 	"github.com/meterseal/meterseal/dlms/cosem"
-	"github.com/meterseal/meterseal/internal/meter/loadcurve"
 )
 
 // Shows is what an object of a profile shows.
@@ -29,8 +28,15 @@ const (
 	ShowsCheckValue
 )
 
-// zone is time_zone of the clock: minutes from local time to UTC. The meters keep UTC+1 all year.
-const zone = -60
+// zoneOf is time_zone of the clock: minutes from local time to UTC.
+func zoneOf(env *cosem.Env) (int16, error) {
+	m, err := device(env)
+	if err != nil {
+		return 0, err
+	}
+	_, ahead := env.Now.In(m.kind.options.Zone).Zone()
+	return int16(-ahead / 60), nil
+}
 
 // firmware is what a simulated meter says it runs.
 const firmware = "meterseal meter 1"
@@ -46,7 +52,7 @@ func (o Object) make() (cosem.Object, error) {
 	switch o.Shows {
 	case ShowsClock:
 		return cosem.NewClock(cosem.ClockConfig{
-			Instance: o.Instance, Time: readClock, SetTime: setClock, Shift: shiftClock, Zone: zone,
+			Instance: o.Instance, Time: readClock, SetTime: setClock, Shift: shiftClock, ZoneOf: zoneOf,
 		}), nil
 	case ShowsName:
 		return cosem.NewData(o.Instance, value((*Meter).logicalName), nil), nil
@@ -166,7 +172,7 @@ func (m *Meter) checkValue(setup dlms.OBIS) (dlms.Data, error) {
 	}
 	check := k.key.CheckValue()
 	return dlms.Structure(dlms.OctetString(check[:]), dlms.Uint32(k.generation),
-		dlms.DateTimeOf(k.changed.time(), 0).Octets()), nil
+		dlms.DateTimeOf(m.kind.local(k.changed), 0).Octets()), nil
 }
 
 func newBreaker(instance dlms.OBIS) cosem.Object {
@@ -192,7 +198,13 @@ func clockColumn() apdu.Column {
 }
 
 // localZone is the zone in which a range without deviation is read.
-func localZone(*cosem.Env) *time.Location { return loadcurve.FileTime() }
+func localZone(env *cosem.Env) *time.Location {
+	m, err := device(env)
+	if err != nil {
+		return time.UTC // of no meter: what follows finds the same, and says so
+	}
+	return m.kind.options.Zone
+}
 
 // newCurve has the columns clock, status and A+ of the interval (1-b:1.29.0, IEC 62056-6-1 value group D 29).
 func newCurve(instance dlms.OBIS) cosem.Object {

@@ -58,6 +58,9 @@ type rig struct {
 	// last is the last day of the terminals' derived keys.
 	last dlms.Day
 
+	// zone is that of the meter's clock; nil is the default.
+	zone *time.Location
+
 	wire     [][]byte // every answer
 	requests [][]byte // every request
 }
@@ -95,7 +98,7 @@ func newRig(t testing.TB, profile string, change ...func(*rig)) *rig {
 		c(r)
 	}
 	r.kind = must(newKind(must(profileOf(profile)), Options{
-		Now: r.clock, Rand: seeded(9), WrapAEAD: r.oracle.Wrap,
+		Now: r.clock, Rand: seeded(9), WrapAEAD: r.oracle.Wrap, Zone: r.zone,
 		Curve: loadcurve.Household(installed().Add(-time.Hour), 1),
 	}))
 	r.meter = must(bear(r.kind, r.birth, r.memory))

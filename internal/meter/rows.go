@@ -59,7 +59,7 @@ func (r curveRows) Row(env *cosem.Env, i uint32) ([]dlms.Data, error) {
 		status = dlms.ClockInvalid
 	}
 	return []dlms.Data{
-		dlms.DateTimeOf(row.at.time(), status).Octets(), dlms.Uint8(row.status), dlms.Uint32(uint32(row.wattHours)),
+		dlms.DateTimeOf(row.at.time().In(localZone(env)), status).Octets(), dlms.Uint8(row.status), dlms.Uint32(uint32(row.wattHours)),
 	}, nil
 }
 
@@ -125,7 +125,7 @@ func (r logRows) Row(env *cosem.Env, i uint32) ([]dlms.Data, error) {
 		return nil, dlms.DataAccessScopeViolated
 	}
 	e := entries[i]
-	return []dlms.Data{dlms.DateTimeOf(e.at.time(), 0).Octets(), dlms.Uint8(uint8(e.code))}, nil
+	return []dlms.Data{dlms.DateTimeOf(e.at.time().In(localZone(env)), 0).Octets(), dlms.Uint8(uint8(e.code))}, nil
 }
 
 // Find implements cosem.Rows.

@@ -29,8 +29,17 @@ func TestAMidnightIsTheEndOfTheDayBefore(t *testing.T) {
 		midnight: "2026-11-30", midnight.Add(time.Microsecond): "2026-12-01", midnight.Add(-time.Hour): "2026-11-30",
 		time.Date(2026, 6, 30, 23, 30, 0, 0, time.UTC): "2026-07-01",
 	} {
-		if got := LastDayOf(at); got.String() != want {
+		if got := LastDayOf(at, MetersZone()); got.String() != want {
 			t.Errorf("%s: want %s, got %s", at, want, got)
+		}
+	}
+}
+
+func TestTheSameMomentEndsAnotherDayInAnotherZone(t *testing.T) {
+	at := time.Date(2026, 6, 30, 22, 0, 0, 0, time.UTC)
+	for hours, want := range map[int]string{0: "2026-06-30", 2: "2026-06-30", 3: "2026-07-01", -12: "2026-06-30", 14: "2026-07-01"} {
+		if got := LastDayOf(at, time.FixedZone("", hours*3600)); got.String() != want {
+			t.Errorf("UTC%+d: want %s, got %s", hours, want, got)
 		}
 	}
 }

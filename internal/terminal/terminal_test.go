@@ -143,8 +143,8 @@ func derivedGrant(t *testing.T, tsp *Terminal, k key.Unicast, last dlms.Day) enr
 
 func TestAGrantOfADerivedKeyThatWasAlteredOrForgedIsRefusedBeforeAnythingIsSent(t *testing.T) {
 	tsp, k := terminalAt(t, noon), unicast(t)
-	last := role.LastDayOf(noon)
-	later := role.LastDayOf(noon.AddDate(0, 1, 0))
+	last := role.LastDayOf(noon, role.MetersZone())
+	later := role.LastDayOf(noon.AddDate(0, 1, 0), role.MetersZone())
 	good := derivedGrant(t, tsp, k, last)
 	if err := good.Verify(own, tsp.id.MAC()); err != nil {
 		t.Fatal(err)

@@ -3,6 +3,7 @@
 package fleet
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -11,6 +12,7 @@ import (
 
 	"github.com/meterseal/meterseal/dlms"
 	"github.com/meterseal/meterseal/internal/central/audit"
+	"github.com/meterseal/meterseal/internal/role"
 )
 
 // Errors of the fleet.
@@ -21,6 +23,10 @@ var (
 	ErrUnassigned = errors.New("fleet: assignment")
 	// ErrTime is returned for a grant that ends before it begins, or is over.
 	ErrTime = errors.New("fleet: grant: its time is no time")
+	// ErrLong is returned for a grant that ends later than grants may.
+	ErrLong = errors.New("fleet: grant: it ends too late")
+	// ErrFull is returned for a meter that has no room for another terminal, or another day of one.
+	ErrFull = errors.New("fleet: grant: the meter has no room for it")
 	// ErrTitleInUse is returned for a system title that something else bears (law 4).
 	ErrTitleInUse = errors.New("fleet: system title in use")
 )
@@ -104,19 +110,34 @@ type Store interface {
 	// SetGrantState moves live to ended to closed, never back.
 	SetGrantState(ctx context.Context, id, state string, at time.Time) (bool, error)
 	Grants(ctx context.Context, state string) ([]Grant, error)
+	// Lent returns, for each meter, what terminals may have of the CC_LOCALE that is in force: what was derived from it and
+	// whose last day is today or later, the key itself, and what live grants will be sealed.
+	Lent(ctx context.Context, meters []dlms.SystemTitle, today dlms.Day) ([][]Lent, error)
 }
 
 // Fleet is the fleet of one IS.
 type Fleet struct {
 	Store
-	audit *audit.Log
-	now   func() time.Time
-	rand  io.Reader
+	audit   *audit.Log
+	now     func() time.Time
+	rand    io.Reader
+	longest time.Duration
+	zone    *time.Location
 }
+
+// LongestGrant is how long a grant may be at most, where nothing else is said.
+const LongestGrant = 31 * 24 * time.Hour
 
 // New returns the fleet kept in store.
 func New(store Store, log *audit.Log, now func() time.Time, rand io.Reader) *Fleet {
-	return &Fleet{store, log, now, rand}
+	return &Fleet{store, log, now, rand, LongestGrant, role.MetersZone()}
+}
+
+// Limit says how long a grant may be at most, 0 for LongestGrant, and in which zone its last day ends. It returns f, and is
+// called before f is used.
+func (f *Fleet) Limit(longest time.Duration, zone *time.Location) *Fleet {
+	f.longest, f.zone = cmp.Or(longest, LongestGrant), zone
+	return f
 }
 
 // Find returns a meter, or ErrUnknown.

@@ -9,6 +9,7 @@ import (
 
 	"github.com/meterseal/meterseal/dlms"
 	"github.com/meterseal/meterseal/internal/central/audit"
+	"github.com/meterseal/meterseal/internal/role"
 )
 
 // Grant allows a terminal some meters for a time. Ended grants stay until nobody can use them any more (closed): until
@@ -38,6 +39,10 @@ const (
 func (f *Fleet) Grant(ctx context.Context, by audit.Actor, g Grant) (Grant, error) {
 	if !g.NotAfter.After(g.NotBefore) || !g.NotAfter.After(f.now()) {
 		return g, ErrTime
+	}
+	if latest := f.now().Add(f.longest); g.NotAfter.After(latest) {
+		return g, fmt.Errorf("%w: %s, and a grant that is given now ends by %s at the latest (longest_grant: %s)",
+			ErrLong, g.NotAfter.UTC().Format(time.RFC3339), latest.UTC().Format(time.RFC3339), f.longest)
 	}
 	if len(g.Meters) == 0 {
 		return g, fmt.Errorf("%w meters: a grant names at least one", ErrUnknown)
@@ -81,7 +86,62 @@ func (f *Fleet) grantable(ctx context.Context, g Grant) error {
 		}
 		seen[m] = true
 	}
+	return f.room(ctx, g)
+}
+
+// Lent is what a terminal may have of a meter's CC_LOCALE.
+type Lent struct {
+	Terminal dlms.SystemTitle
+	// LastDay is that of a derived key; it is zero for the key itself, and for a live grant that is not sealed yet, which has
+	// NotAfter.
+	LastDay  dlms.Day
+	NotAfter time.Time
+}
+
+// room refuses a meter that has a floor for as many terminals, or days of terminals, as it can have: it would refuse the
+// grant itself, when somebody stands before it.
+func (f *Fleet) room(ctx context.Context, g Grant) error {
+	known, err := f.MetersByTitle(ctx, g.Meters)
+	if err != nil {
+		return err
+	}
+	lent, err := f.Lent(ctx, g.Meters, dlms.DayOf(f.now().In(f.zone)))
+	if err != nil {
+		return err
+	}
+	for i, m := range g.Meters {
+		derived := known[m].EndToEnd()
+		mine := f.lent(Lent{Terminal: g.Terminal, NotAfter: g.NotAfter}, derived)
+		others, first := map[Lent]bool{}, dlms.Day{}
+		for _, l := range lent[i] {
+			if l = f.lent(l, derived); l != mine {
+				others[l] = true
+				if first.IsZero() || l.LastDay.Compare(first) < 0 {
+					first = l.LastDay
+				}
+			}
+		}
+		switch {
+		case len(others) < role.MostLent:
+		case derived:
+			return fmt.Errorf("%w: %s has a floor for each of %d terminals and last days, and no more: wait until after %s, when the first of them ends, or change its CC_LOCALE, which ends all of them",
+				ErrFull, m, len(others), first)
+		default:
+			return fmt.Errorf("%w: %s has a floor for each of %d terminals, and no more under one CC_LOCALE: change it, which ends their grants", ErrFull, m, len(others))
+		}
+	}
 	return nil
+}
+
+// lent tells apart what a meter tells apart: terminals and days, or terminals alone.
+func (f *Fleet) lent(l Lent, derived bool) Lent {
+	switch {
+	case !derived:
+		return Lent{Terminal: l.Terminal}
+	case l.LastDay.IsZero():
+		return Lent{Terminal: l.Terminal, LastDay: role.LastDayOf(l.NotAfter, f.zone)}
+	}
+	return Lent{Terminal: l.Terminal, LastDay: l.LastDay}
 }
 
 func grantEntry(by audit.Actor, action audit.Action, g Grant) audit.Entry {

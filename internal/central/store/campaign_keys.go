@@ -15,7 +15,7 @@ import (
 
 // SelectKeys implements rotation.CampaignStore. The rows never leave the database: the fleet may be a large one.
 func (c Campaigns) SelectKeys(ctx context.Context, k *rotation.Campaign, meters int, now time.Time) error {
-	q := selecting{args: []any{micros(now), k.ID}, today: dlms.DayOf(now.In(role.MetersZone()))}
+	q := selecting{args: []any{micros(now), k.ID}, today: dlms.DayOf(now.In(c.zone))}
 	q.narrow(k.Selection)
 	n, args := 1, func(int) []any { return slices.Clone(q.args) }
 	switch named := k.Selection.Meters; {

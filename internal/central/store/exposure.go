@@ -34,8 +34,8 @@ const sqlWhy = `CASE WHEN d.state = 'revoked' THEN '` + rotation.WhyRevoked + `'
 const sqlUnentitled = sqlWhy + ` IN ('` + rotation.WhyRevoked + `', '` + rotation.WhyMoved + `', '` + rotation.WhyEnded + `')`
 
 // holdings are the live handings-out, one row a holder and version.
-func holdings(q rotation.ExposureQuery, now time.Time) (from string, args []any) {
-	args = []any{micros(now), dlms.DayOf(now.In(role.MetersZone())).String()}
+func holdings(q rotation.ExposureQuery, now time.Time, today dlms.Day) (from string, args []any) {
+	args = []any{micros(now), today.String()}
 	where := `(h.last_day IS NULL OR h.last_day >= ?2)`
 	switch holder := q.Holder(); {
 	case !q.Meter.IsZero():
@@ -56,7 +56,7 @@ func (s *Store) Exposure(ctx context.Context, q rotation.ExposureQuery, now time
 	if q.Limit <= 0 {
 		q.Limit = 1000
 	}
-	from, args := holdings(q, now)
+	from, args := holdings(q, now, dlms.DayOf(now.In(s.zone)))
 	err = s.View(ctx, func(ctx context.Context) error {
 		e.Totals, err = list(ctx, s, scanTotal, `SELECT role, why, count(*), min(since), max(since) FROM `+from+
 			` GROUP BY role, why ORDER BY max(since) DESC, role, why`, args...)

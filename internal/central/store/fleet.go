@@ -7,6 +7,7 @@ import (
 
 	"github.com/meterseal/meterseal/dlms"
 	"github.com/meterseal/meterseal/internal/central/fleet"
+	"github.com/meterseal/meterseal/internal/role"
 )
 
 var _ fleet.Store = (*Store)(nil)
@@ -111,6 +112,24 @@ func (s *Store) GivenAway(ctx context.Context, grant string) ([]dlms.SystemTitle
 	return list(ctx, s, scanTitle, `SELECT gm.meter FROM grant_meters gm WHERE gm.grant_id = ?1 AND
 		(EXISTS (SELECT 1 FROM handouts h WHERE h.grant_id = gm.grant_id AND h.meter = gm.meter AND h.last_day IS NULL)
 		OR NOT EXISTS (SELECT 1 FROM handouts h WHERE h.grant_id = gm.grant_id AND h.meter = gm.meter)) ORDER BY gm.meter`, grant)
+}
+
+// Lent implements fleet.Store.
+func (s *Store) Lent(ctx context.Context, meters []dlms.SystemTitle, today dlms.Day) ([][]fleet.Lent, error) {
+	return each(ctx, s, meters, func(m dlms.SystemTitle) []any { return []any{m[:], int(role.CCLOCALE), today.String()} },
+		func(r scanner) (l fleet.Lent, err error) {
+			var last string
+			var until int64
+			if err := r.Scan(titleOf(&l.Terminal), &last, &until); err != nil {
+				return l, err
+			}
+			l.NotAfter = fromMicros(until)
+			return l, l.LastDay.UnmarshalText([]byte(last))
+		}, `SELECT h.device, COALESCE(h.last_day, ''), CAST(0 AS BIGINT) FROM handouts h
+			JOIN keys k ON k.meter = h.meter AND k.role = h.role AND k.version = h.version AND k.state = 'active'
+			WHERE h.meter = ?1 AND h.role = ?2 AND (h.last_day IS NULL OR h.last_day >= ?3)
+		UNION SELECT g.terminal, '', g.not_after FROM grant_meters gm JOIN grants g ON g.id = gm.grant_id
+			WHERE gm.meter = ?1 AND g.state = 'live' AND NOT EXISTS (SELECT 1 FROM handouts h WHERE h.grant_id = g.id AND h.meter = gm.meter)`)
 }
 
 // Grants implements fleet.Store.

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/meterseal/meterseal/internal/central/lease"
+	"github.com/meterseal/meterseal/internal/role"
 )
 
 // Errors that callers test for.
@@ -37,6 +38,8 @@ type Options struct {
 	Volatile bool
 	// Readers is the number of read connections, 4 by default.
 	Readers int
+	// Zone is that of the meters' clocks, in which they count days: role.MetersZone by default.
+	Zone *time.Location
 }
 
 // Store is one open database, as one node of the central system sees it (see As). It is safe for concurrent use; there
@@ -52,6 +55,7 @@ type database struct {
 	lock    *dirLock
 	engine  engine
 	commits commits
+	zone    *time.Location // of the meters' clocks
 }
 
 // Open opens the database of the data directory dir and brings its schema up to date. The directory is created (0700)
@@ -71,7 +75,10 @@ func Open(ctx context.Context, dir string, o Options) (*Store, error) {
 	if err != nil {
 		return nil, err
 	}
-	db := &database{log: o.Log, lock: lock}
+	if o.Zone == nil {
+		o.Zone = role.MetersZone()
+	}
+	db := &database{log: o.Log, lock: lock, zone: o.Zone}
 	db.commits = commits{db: db, turn: make(chan struct{}, 1)}
 	if o.URL != "" {
 		db.engine, err = asEngine(openPostgres(ctx, o.URL, o.Readers))

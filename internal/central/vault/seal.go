@@ -257,7 +257,7 @@ func (v *Software) sealGrant(ctx context.Context, by audit.Actor, grant string) 
 	if err != nil {
 		return enrol.Grant{}, err
 	}
-	sealed, err := v.sealTo(ctx, by, g.Terminal, refs, lending{g.ID, role.LastDayOf(g.NotAfter)})
+	sealed, err := v.sealTo(ctx, by, g.Terminal, refs, lending{g.ID, role.LastDayOf(g.NotAfter, v.zone)})
 	if err != nil {
 		return enrol.Grant{}, err
 	}

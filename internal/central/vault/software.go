@@ -71,6 +71,8 @@ type Options struct {
 	// Crash, if set, is asked before and after each append to the key journal, for a test of crashes: an error ends the
 	// operation there.
 	Crash func(point string) error
+	// Zone is that of the meters' clocks, in which they count days: role.MetersZone by default.
+	Zone *time.Location
 	// Without takes defences away, for the simulation alone.
 	Without defence.Set
 }
@@ -87,6 +89,7 @@ type Software struct {
 	audit   *audit.Log
 	journal *journal
 	block   uint32
+	zone    *time.Location // of the meters' clocks
 	now     func() time.Time
 	rand    io.Reader
 	log     *slog.Logger
@@ -133,6 +136,9 @@ func Open(ctx context.Context, dir string, hold Hold, store Store, log *audit.Lo
 	}
 	if v.log == nil {
 		v.log = slog.New(slog.DiscardHandler)
+	}
+	if v.zone = o.Zone; v.zone == nil {
+		v.zone = role.MetersZone()
 	}
 	if v.crash == nil {
 		v.crash = func(string) error { return nil }

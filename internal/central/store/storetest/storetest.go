@@ -44,6 +44,7 @@ func Run(t *testing.T, fresh Pair) {
 		"AMoveIsNotedUntilItsKeyIsNobodyElses":              moves,
 		"OpenChangesFollowAMeterThatIsMoved":                movedChanges,
 		"AMeterThatIsGivenAwayTakesItsOpenChangesAlong":     exports,
+		"WhatTerminalsMayHaveOfAKeyIsListed":                lent,
 		"ExposureTellsWhoHoldsWhichLiveKeySinceWhen":        exposure,
 		"ACampaignKeepsItsLimitsAndTellsItsEndHonestly":     campaignLimits,
 		"ACampaignSelectsWhatWasAskedForInItsOrder":         campaignSelections,
