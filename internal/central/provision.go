@@ -137,9 +137,15 @@ func (p provisioner) Provision(ctx context.Context, d dlms.SystemTitle, refs []r
 	return p.is.provisionAll(ctx, d, refs)
 }
 
-// Provision implements api.Backend: the versions in force of all the concentrator's meters.
+// Provision implements api.Backend: the versions in force of all the concentrator's meters. Where it has greeted, this is
+// its welcome.
 func (is *IS) Provision(ctx context.Context, d dlms.SystemTitle) (api.Provisioned, error) {
-	return is.settleKeys(ctx, d, nil)
+	foreign, greeted := is.greeting(d)
+	p, err := is.settleKeys(ctx, d, foreign)
+	if greeted && err != nil && !errors.Is(err, errRevoked) {
+		is.greet(d, foreign...)
+	}
+	return p, err
 }
 
 // settleKeys gives a concentrator the versions in force of its own meters, and has it forget those of others. Said are
@@ -256,6 +262,13 @@ func (is *IS) greet(d dlms.SystemTitle, foreign ...dlms.SystemTitle) {
 	is.greeted.LoadOrStore(d, foreign)
 }
 
+// greeting takes the greeting of a concentrator that was not welcomed yet: whoever takes it welcomes it, or puts it back.
+func (is *IS) greeting(d dlms.SystemTitle) (foreign []dlms.SystemTitle, greeted bool) {
+	said, greeted := is.greeted.LoadAndDelete(d)
+	foreign, _ = said.([]dlms.SystemTitle)
+	return foreign, greeted
+}
+
 // welcome gives the concentrators that have greeted what they should hold: the versions in force. One that was told of
 // them while it was away, or that has forgotten one that came back, gets them here.
 func (is *IS) welcome(ctx context.Context) error {
@@ -269,8 +282,10 @@ func (is *IS) welcome(ctx context.Context) error {
 	slices.SortFunc(titles, func(a, b dlms.SystemTitle) int { return bytes.Compare(a[:], b[:]) })
 	var errs []error
 	for _, d := range titles {
-		said, _ := is.greeted.LoadAndDelete(d)
-		foreign, _ := said.([]dlms.SystemTitle)
+		foreign, greeted := is.greeting(d)
+		if !greeted { // somebody has provisioned it meanwhile
+			continue
+		}
 		if _, err := is.settleKeys(ctx, d, foreign); err != nil && !errors.Is(err, errRevoked) {
 			is.greet(d, foreign...)
 			errs = append(errs, fmt.Errorf("welcome concentrator %s: %w", d, err))

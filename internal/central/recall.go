@@ -51,10 +51,7 @@ func (is *IS) escrow(ctx context.Context, refs []role.KeyRef) error {
 	}
 	for _, d := range order {
 		for part := range slices.Chunk(groups[d], bus.MaxEscrow) {
-			if err := is.escrowAt(ctx, d, part); err != nil {
-				return fmt.Errorf("escrow: %w", err)
-			}
-			if err := is.escrowBeside(ctx, d, part); err != nil {
+			if err := is.escrowTwice(ctx, d, part); err != nil {
 				return fmt.Errorf("escrow: %w", err)
 			}
 		}
@@ -65,20 +62,33 @@ func (is *IS) escrow(ctx context.Context, refs []role.KeyRef) error {
 // besides is how many concentrators are tried for a second copy.
 const besides = 4
 
-// escrowBeside has a second concentrator keep versions, the next one by title that does: what the first one loses, hides, or
-// takes away with it when it is stolen is there still. Nothing in the rows opens at either of them. Where none of
-// those beside it is on the WAN, as in a fleet of one, there is one keeper: that holds no key change up.
-func (is *IS) escrowBeside(ctx context.Context, d dlms.SystemTitle, refs []role.KeyRef) error {
+// escrowTwice has a concentrator keep versions, and a second one beside it, the next one by title that does: what the first
+// one loses, hides, or takes away with it when it is stolen is there still. Nothing in the rows opens at either of them.
+// Where none of those beside it is on the WAN, as in a fleet of one, there is one keeper: that holds no key change up.
+func (is *IS) escrowTwice(ctx context.Context, d dlms.SystemTitle, refs []role.KeyRef) error {
 	next, err := is.store.NextConcentrators(ctx, d, besides)
 	if err != nil {
 		return err
 	}
+	if is.reach != nil {
+		next = slices.DeleteFunc(next, is.reach.Away)
+	}
+	// Both keepers, as a rule, with one reading of the rows and one entry in the log for each, in one commit.
+	p, err := is.escrowFor(ctx, append([]dlms.SystemTitle{d}, next[:min(1, len(next))]...), refs)
+	if err != nil {
+		return err
+	}
+	if err := is.keepAt(ctx, d, p); err != nil {
+		return err
+	}
 	var errs []error
-	for _, n := range next {
-		if is.reach != nil && is.reach.Away(n) {
-			continue
+	for i, n := range next {
+		if i > 0 {
+			if p, err = is.escrowFor(ctx, []dlms.SystemTitle{n}, refs); err != nil {
+				return err
+			}
 		}
-		err := is.escrowAt(ctx, n, refs)
+		err := is.keepAt(ctx, n, p)
 		if err == nil {
 			return nil
 		}
@@ -92,21 +102,27 @@ func (is *IS) escrowBeside(ctx context.Context, d dlms.SystemTitle, refs []role.
 	return nil
 }
 
-func (is *IS) escrowAt(ctx context.Context, d dlms.SystemTitle, refs []role.KeyRef) error {
-	rows, err := is.vault.Escrow(ctx, actorIS, d, refs)
+// escrowFor makes what these concentrators are to keep, on the record before they have it.
+func (is *IS) escrowFor(ctx context.Context, keepers []dlms.SystemTitle, refs []role.KeyRef) (*bus.Provision, error) {
+	rows, err := is.vault.Escrow(ctx, actorIS, keepers, refs)
 	if err != nil {
-		return err
+		return nil, err
 	}
-	p := &bus.Provision{Keys: []bus.ProvisionKey{}}
-	for _, r := range rows {
-		p.Escrow = append(p.Escrow, bus.Escrowed{Meter: r.Ref.Meter, Role: r.Ref.Role, Version: r.Ref.Version, Row: r.Row})
+	p := &bus.Provision{Keys: []bus.ProvisionKey{}, Escrow: make([]bus.Escrowed, len(rows))}
+	for i, r := range rows {
+		p.Escrow[i] = bus.Escrowed{Meter: r.Ref.Meter, Role: r.Ref.Role, Version: r.Ref.Version, Row: r.Row}
 	}
+	return p, nil
+}
+
+// keepAt has a concentrator keep rows, and say so.
+func (is *IS) keepAt(ctx context.Context, d dlms.SystemTitle, p *bus.Provision) error {
 	reply, err := is.order(ctx, d, bus.Order{Provision: p})
 	if err != nil {
 		return err
 	}
-	if reply.Provision == nil || reply.Provision.Escrowed != len(rows) {
-		return fmt.Errorf("concentrator %s does not say that it keeps %d rows", d, len(rows))
+	if reply.Provision == nil || reply.Provision.Escrowed != len(p.Escrow) {
+		return fmt.Errorf("concentrator %s does not say that it keeps %d rows", d, len(p.Escrow))
 	}
 	return nil
 }
@@ -133,7 +149,11 @@ func (is *IS) escrowAll(ctx context.Context, d dlms.SystemTitle, meters []dlms.S
 		}
 	}
 	for part := range slices.Chunk(refs, bus.MaxEscrow) {
-		if err := is.escrowAt(ctx, d, part); err != nil {
+		p, err := is.escrowFor(ctx, []dlms.SystemTitle{d}, part)
+		if err == nil {
+			err = is.keepAt(ctx, d, p)
+		}
+		if err != nil {
 			return fmt.Errorf("escrow: %w", err)
 		}
 	}

@@ -65,8 +65,9 @@ func (c *Concentrator) provision(p bus.Provision) bus.Reply {
 	}
 	r.Escrowed = len(p.Escrow)
 	asked := map[bus.HeldKey]bool{}
-	for _, k := range p.Keys {
-		if err := c.ring.Take(k); err != nil {
+	errs := c.ring.TakeAll(p.Keys)
+	for i, k := range p.Keys {
+		if err := errs[i]; err != nil {
 			c.deps.Log.Warn("keyring.refused", "meter", k.Meter.String(), "version", k.Version, "error", err)
 			r.Refused = append(r.Refused, bus.KeyFault{Meter: k.Meter, Version: k.Version, Text: clip(err.Error())})
 			continue

@@ -44,7 +44,7 @@ func lostJournal(t *testing.T) (w *world, m dlms.SystemTitle, lost vault.KeyInfo
 	from := w.backup("backup")
 	for _, r := range role.Associations() {
 		k := w.change(a, m, r, vault.Active)
-		e, err := a.vault.Escrow(t.Context(), by, dc1, []role.KeyRef{k.Ref})
+		e, err := a.vault.Escrow(t.Context(), by, []dlms.SystemTitle{dc1}, []role.KeyRef{k.Ref})
 		w.must(err)
 		rows = append(rows, e[0].Row)
 		if r == role.CCIS {

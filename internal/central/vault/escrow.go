@@ -28,10 +28,10 @@ type EscrowRow struct {
 	Row []byte
 }
 
-// Escrow returns versions as they are at rest, for a concentrator to keep: sealed under the root, and bound to meter, role
+// Escrow returns versions as they are at rest, for concentrators to keep: sealed under the root, and bound to meter, role
 // and version by a MAC under it. A vault that was restored without its key journal has them back with Recall. They are
 // handed over before their version leaves the house, so that none has ever left that cannot come back.
-func (v *Software) Escrow(ctx context.Context, by audit.Actor, device dlms.SystemTitle, keys []role.KeyRef) ([]EscrowRow, error) {
+func (v *Software) Escrow(ctx context.Context, by audit.Actor, keepers []dlms.SystemTitle, keys []role.KeyRef) ([]EscrowRow, error) {
 	rows, err := v.store.KeyRows(ctx, keys)
 	if err != nil {
 		return nil, fmt.Errorf("vault: escrow: %w", err)
@@ -55,10 +55,14 @@ func (v *Software) Escrow(ctx context.Context, by audit.Actor, device dlms.Syste
 		}
 		out[i] = EscrowRow{ref, b}
 	}
-	return out, v.audit.Append(ctx, audit.Entry{
-		Actor: by, Action: ActionEscrowed, Phase: audit.Done, Subject: audit.Subject{Device: device},
-		Detail: map[string]string{"versions": fmt.Sprint(len(keys))},
-	})
+	entries := make([]audit.Entry, len(keepers))
+	for i, device := range keepers {
+		entries[i] = audit.Entry{
+			Actor: by, Action: ActionEscrowed, Phase: audit.Done, Subject: audit.Subject{Device: device},
+			Detail: map[string]string{"versions": fmt.Sprint(len(keys))},
+		}
+	}
+	return out, v.audit.Append(ctx, entries...)
 }
 
 // Recalled says what came back from a device.

@@ -11,6 +11,14 @@ import (
 
 // Replace puts content at path: after a crash at any moment the old file or the new one is there, whole.
 func Replace(path string, content []byte) error {
+	if err := put(path, content); err != nil {
+		return err
+	}
+	return SyncDir(filepath.Dir(path))
+}
+
+// put is Replace but for the name, which is durable when the directory is.
+func put(path string, content []byte) error {
 	dir := filepath.Dir(path)
 	f, err := os.CreateTemp(dir, ".new-*") // mode 0600
 	if err != nil {
@@ -28,7 +36,7 @@ func Replace(path string, content []byte) error {
 		_ = os.Remove(f.Name()) // the error that led here is the one to report
 		return fmt.Errorf("write %s: %w", path, err)
 	}
-	return SyncDir(dir)
+	return nil
 }
 
 // Remove removes a file, durably. One that is not there is no error.

@@ -2,11 +2,14 @@ package durable
 
 import (
 	"bytes"
+	"encoding/binary"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"hash/crc32"
 	"io"
 	"os"
+	"path/filepath"
 	"sync"
 )
 
@@ -94,7 +97,9 @@ func verify(line []byte) (content []byte, ok bool) {
 }
 
 func check(content []byte) string {
-	return fmt.Sprintf("%08x ", crc32.Checksum(content, crc32.MakeTable(crc32.Castagnoli)))
+	var sum [4]byte
+	binary.BigEndian.PutUint32(sum[:], crc32.Checksum(content, crc32.MakeTable(crc32.Castagnoli)))
+	return hex.EncodeToString(sum[:]) + " "
 }
 
 // Append adds a line, durably.
@@ -161,9 +166,18 @@ func (l *Lines) Close() error {
 
 // ReplaceLines puts a file of these lines at path, in place of any that is there.
 func ReplaceLines(path string, content ...[]byte) error {
+	if _, err := WriteLines(path, content...); err != nil {
+		return err
+	}
+	return SyncDir(filepath.Dir(path))
+}
+
+// WriteLines is ReplaceLines for many files of one directory: the name is durable when the caller has called SyncDir. It
+// returns the file to go on with.
+func WriteLines(path string, content ...[]byte) (*Lines, error) {
 	var b []byte
 	for _, c := range content {
 		b = framed(b, c)
 	}
-	return Replace(path, b)
+	return &Lines{path: path, size: int64(len(b))}, put(path, b)
 }

@@ -91,21 +91,18 @@ func parseName(name string) (k id, last dlms.InvocationCounter, ok bool) {
 	return k, last, err == nil && name == filepath.Base((&Ring{}).path(k, last))
 }
 
-// newEntry writes the first file of a version.
+// newEntry writes the first file of a version. Its name is durable after sync.
 func (r *Ring) newEntry(k id, opened key.Unicast, rec record) (*entry, error) {
 	line, err := json.Marshal(rec)
 	if err != nil {
 		return nil, fmt.Errorf("keyring: %w", err)
 	}
-	last := rec.Sealed.LastCounter
-	if err := durable.ReplaceLines(r.path(k, last), line); err != nil {
-		return nil, fmt.Errorf("keyring: %w", err)
-	}
-	o, err := durable.OpenLines(r.path(k, last))
+	r.renamed = true
+	file, err := durable.WriteLines(r.path(k, rec.Sealed.LastCounter), line)
 	if err != nil {
 		return nil, fmt.Errorf("keyring: %w", err)
 	}
-	return r.entry(k, o, opened, rec)
+	return r.entry(k, file, opened, rec)
 }
 
 // openEntry reads the file of a version. Whatever in it does not verify is durable.ErrDamaged.
@@ -146,11 +143,11 @@ func (r *Ring) readEntry(k id, last dlms.InvocationCounter, o durable.Opened) (*
 		reached := max(uint64(state.Ceiling), uint64(state.Sealed.FirstCounter)-1) + tornSkip
 		state.Ceiling = dlms.InvocationCounter(min(reached, uint64(last)))
 	}
-	return r.entry(k, o, opened, state)
+	return r.entry(k, o.Lines, opened, state)
 }
 
-func (r *Ring) entry(k id, o durable.Opened, opened key.Unicast, state record) (*entry, error) {
-	e := &entry{ring: r, id: k, key: opened, file: o.Lines, last: state.Sealed.LastCounter, state: state}
+func (r *Ring) entry(k id, file *durable.Lines, opened key.Unicast, state record) (*entry, error) {
+	e := &entry{ring: r, id: k, key: opened, file: file, last: state.Sealed.LastCounter, state: state}
 	var floors []security.Floor
 	if state.Heard {
 		floors = []security.Floor{{Title: k.meter, Last: state.Last}}
@@ -308,8 +305,10 @@ func (e *entry) close() error {
 }
 
 // erase forgets the key and leaves an empty file, whose name says how far its counters may have gone: the version may
-// come back: with the meter, or because it turns out to be in force.
+// come back: with the meter, or because it turns out to be in force. The caller has the ring's lock, and syncs it.
 func (e *entry) erase() error {
+	e.ring.renamed = true
 	err := e.close()
-	return errors.Join(err, durable.ReplaceLines(e.ring.path(e.id, e.last)))
+	_, failed := durable.WriteLines(e.ring.path(e.id, e.last))
+	return errors.Join(err, failed)
 }
