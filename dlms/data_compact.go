@@ -54,6 +54,30 @@ const (
 	valuesPerByte = 4
 )
 
+// description is a type description taken apart, so that no element has to find its way through it again: what a
+// description of 1,024 bytes costs is not to be paid for every byte of the contents.
+type description struct {
+	tag    Tag
+	count  int // of the elements of an array
+	inside []description
+}
+
+// readDescription reads a type description that skipTypeDescription accepted.
+func readDescription(r *wire.Reader) description {
+	d := description{tag: Tag(r.Uint8())}
+	n := 0
+	switch d.tag {
+	case TagArray:
+		d.count, n = int(r.Uint16()), 1
+	case TagStructure:
+		n = r.Count(1)
+	}
+	for range n {
+		d.inside = append(d.inside, readDescription(r))
+	}
+	return d
+}
+
 // expansion reads the contents of a compact-array along its type description.
 type expansion struct {
 	contents wire.Reader
@@ -70,7 +94,7 @@ func (d Data) Expand() (Data, error) {
 		return d, nil
 	}
 	r := wire.NewReader(d.b)
-	description := r
+	ahead := r
 	skipTypeDescription(&r, 0)
 	if r.Offset() > maxDescription {
 		r.Fail(fmt.Errorf("%w: type description of %d bytes", wire.ErrLength, r.Offset()))
@@ -79,9 +103,10 @@ func (d Data) Expand() (Data, error) {
 	if err := r.Done(); err != nil {
 		return Data{}, fmt.Errorf("expand compact-array: %w", err)
 	}
+	of := readDescription(&ahead)
 	var list []Data
 	for x.contents.Len() > 0 {
-		list = append(list, x.element(description))
+		list = append(list, x.element(&of))
 	}
 	if err := x.contents.Err(); err != nil {
 		return Data{}, fmt.Errorf("expand compact-array: %w", err)
@@ -90,45 +115,34 @@ func (d Data) Expand() (Data, error) {
 }
 
 // element reads one element of an array, which must take at least one byte of the contents.
-func (x *expansion) element(description wire.Reader) Data {
+func (x *expansion) element(of *description) Data {
 	before := x.contents.Offset()
-	d := x.value(&description)
+	d := x.value(of)
 	if x.contents.Err() == nil && x.contents.Offset() == before {
 		x.contents.Fail(fmt.Errorf("%w: an element takes no bytes", wire.ErrValue))
 	}
 	return d
 }
 
-// value reads one value without a tag, by the description that of stands before.
-func (x *expansion) value(of *wire.Reader) Data {
+// value reads one value without a tag.
+func (x *expansion) value(of *description) Data {
 	if x.budget--; x.budget < 0 {
 		x.contents.Fail(fmt.Errorf("%w: more values than the contents can bear", wire.ErrLength))
 		return Data{}
 	}
-	switch tag := Tag(of.Uint8()); tag {
+	d := Data{tag: of.tag}
+	switch of.tag {
 	case TagArray:
-		return x.array(of)
-	case TagStructure:
-		d := Data{tag: TagStructure}
-		for n := of.Count(1); n > 0 && x.contents.Err() == nil; n-- {
-			d.list = append(d.list, x.value(of))
+		for n := of.count; n > 0 && x.contents.Err() == nil; n-- {
+			d.list = append(d.list, x.element(&of.inside[0]))
 		}
-		return d
+	case TagStructure:
+		for i := 0; i < len(of.inside) && x.contents.Err() == nil; i++ {
+			d.list = append(d.list, x.value(&of.inside[i]))
+		}
 	default:
-		var d Data
-		readScalar(&x.contents, tag, &d)
-		return d
-	}
-}
-
-// array reads an array whose number of elements the description gives.
-func (x *expansion) array(of *wire.Reader) Data {
-	d := Data{tag: TagArray}
-	n := int(of.Uint16())
-	element := *of
-	skipTypeDescription(of, 0)
-	for ; n > 0 && x.contents.Err() == nil; n-- {
-		d.list = append(d.list, x.element(element))
+		d = Data{}
+		readScalar(&x.contents, of.tag, &d)
 	}
 	return d
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/meterseal/meterseal/dlms/internal/wire"
 )
@@ -63,5 +64,35 @@ func TestExpandRefusesMoreThanTheContentsCanBear(t *testing.T) {
 		if got, err := expand(t, in); !errors.Is(err, want) {
 			t.Errorf("%.40s: want %v, got %s, %v", in, want, got, err)
 		}
+	}
+}
+
+func TestALongDescriptionIsNotPaidForEveryByteOfTheContents(t *testing.T) {
+	cost := func(description []byte) time.Duration {
+		const contents = 1 << 17
+		b := append([]byte{byte(TagCompactArray)}, description...)
+		b = append(wire.AppendLength(b, contents), make([]byte, contents)...)
+		d, _, err := ParseData(b)
+		if err != nil {
+			t.Fatal(err)
+		}
+		best := time.Hour
+		for range 3 { // the machine may be at other work
+			start := time.Now()
+			if e, err := d.Expand(); err != nil || e.Len() != contents {
+				t.Fatalf("%d elements, %v", e.Len(), err)
+			}
+			best = min(best, time.Since(start))
+		}
+		return best
+	}
+	// A structure of an array without elements, of something small or of something large, and one byte.
+	of := func(inside ...byte) []byte {
+		return append(append([]byte{byte(TagStructure), 2, byte(TagArray), 0, 0}, inside...), byte(TagUint8))
+	}
+	wide := append([]byte{byte(TagStructure), 0x82, 0x03, 0xE0}, bytes.Repeat([]byte{byte(TagUint8)}, 0x3E0)...)
+	small, large := cost(of(byte(TagUint8))), cost(of(wide...))
+	if large > 3*small+50*time.Millisecond { // once in proportion to the description
+		t.Errorf("%s with a short description, %s with a long one", small, large)
 	}
 }
