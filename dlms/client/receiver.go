@@ -29,7 +29,8 @@ type Push struct {
 type PushKey struct {
 	// Cipher is under the key. It is cloned.
 	Cipher *security.Cipher
-	// Floor holds the counters of the meter under this key. Who shares the key with an association shares the floor.
+	// Floor holds the counters of the meter under this key. Who shares the key with an association shares the floor, and
+	// takes a push before what the meter sent after it: else its counter is below the floor.
 	Floor security.ReceiveFloor
 }
 
