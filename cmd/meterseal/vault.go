@@ -43,7 +43,7 @@ from before are handed out no more.`,
 	s.StringVar(&k.config, "config", "", "configuration file of the central system")
 	s.StringVar(&k.as, "as", "", "as whom: a name, of a certificate in the data directory's people, or a file (default: METERSEAL_AS, or your name on this machine)")
 	s.BoolVar(&k.json, "json", false, "print JSON")
-	c.AddCommand(k.initCommand(), k.transcriptCommand(), k.rootCommand(), k.rotateRootCommand(), k.retireTermCommand(), k.backupCommand(), k.exportCommand(), k.importCommand(), k.restoreCommand(), k.drillCommand(), k.statusCommand(), k.approveCommand(), k.openCommand(), k.missingCommand())
+	c.AddCommand(k.initCommand(), k.transcriptCommand(), k.rootCommand(), k.rotateRootCommand(), k.retireTermCommand(), k.passphraseCommand(), k.backupCommand(), k.exportCommand(), k.importCommand(), k.restoreCommand(), k.drillCommand(), k.statusCommand(), k.approveCommand(), k.openCommand(), k.missingCommand())
 	return c
 }
 

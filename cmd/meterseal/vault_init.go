@@ -25,8 +25,8 @@ func (k *keeper) initCommand() *cobra.Command {
 		Use:   "init CEREMONY",
 		Short: "Make the root of a vault from one file that people have reviewed",
 		Long: `Makes the root of a vault as the ceremony file says: whose vault it is, of which kind, who takes part, where the root file and
-the key journal are, how the root is sealed, how many people approve what is under dual control, and the quotas. The file
-holds no secret; --sample prints one to begin from. With --dry-run everything is looked at and nothing made: all who take
+the key journal are, how the root is sealed, how many people approve what is under dual control (two: there is no other rule,
+and any other number is refused), and the quotas. The file holds no secret; --sample prints one to begin from. With --dry-run everything is looked at and nothing made: all who take
 part compare the SHA-256 of the file.
 
 The transcript, beside the root, says who made it, when, with which program, and the fingerprints of all its keys. It is

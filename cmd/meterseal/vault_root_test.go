@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"os"
 	"regexp"
+	"strings"
 	"testing"
 	"time"
 )
@@ -65,6 +66,36 @@ func TestARootIsRotatedRetiredAndRestored(t *testing.T) {
 	is, _ = r.serve("central --config central.yaml", "central system is up")
 	r.ok("vault root --config central.yaml --json").member("finished")
 	is.stop()
+}
+
+// TestThePassphraseIsChangedAndOldBackupsOpenWithTheOldOne changes it, and rotates the root under the new one.
+func TestThePassphraseIsChangedAndOldBackupsOpenWithTheOldOne(t *testing.T) {
+	r := newVault(t, "passphrase_file: pass\n")
+	r.custody()
+	r.write("new", "tr0ub4dor\n")
+	r.write("empty", "\n")
+	change := "vault passphrase --config central.yaml"
+	r.exits(exitUsage, change).stderr("missing: --new-passphrase-file")
+	r.exits(exitFailed, change+" --new-passphrase-file empty").silent().stderr("is empty")
+	r.exits(exitFailed, change+" --new-passphrase-file pass").silent().stderr("another than the old one")
+	r.exits(exitFailed, change+" --new-passphrase-file new --passphrase-file central.yaml").silent().stderr("hint: the passphrase as it is now")
+	is, _ := r.serve("central --config central.yaml", "central system is up")
+	r.exits(exitFailed, change+" --new-passphrase-file new").silent().stderr("in use")
+	is.stop()
+	r.ok(change + " --new-passphrase-file new").stdout("let passphrase_file of the configuration file be new").never("tr0ub4dor")
+	r.exits(exitFailed, "central --config central.yaml").stderr("passphrase: .*vault.root: wrong")
+	r.write("central.yaml", strings.Replace(r.read("central.yaml"), "passphrase_file: pass", "passphrase_file: new", 1))
+	r.ok(change + " --passphrase-file pass --new-passphrase-file new").stdout("sealed with it already")
+
+	is, _ = r.serve("central --config central.yaml", "central system is up")
+	r.dual("vault rotate-root --reason yearly --wait --config central.yaml").stdout("every row is under term 2")
+	r.dual("central people add erin --role auditor --config central.yaml --out custody/erin.pem").stdout("erin is let in")
+	r.ok("vault backup newer --config central.yaml --as custody/carol.pem")
+	is.stop()
+	r.ok("vault drill newer --journal disk2/key.journal --config central.yaml").stdout("2 meters complete, 8 keys")
+	r.ok("vault drill late --passphrase-file pass").stdout("2 meters complete, 8 keys")
+	r.exits(exitFailed, "vault drill late --passphrase-file new").silent().stderr("passphrase")
+	r.exits(exitFailed, "vault drill newer --passphrase-file pass").silent().stderr("passphrase")
 }
 
 // TestLaw5AProcessKilledInARotationOfTheRootLosesNoKey kills the central system again and again while it seals anew.

@@ -242,6 +242,54 @@ func TestTheAuthoritysKeyIsSealedWithThePassphrase(t *testing.T) {
 	}
 }
 
+func TestTheAuthoritysPassphraseIsChangedOnce(t *testing.T) {
+	old, next := []byte("correct"), []byte("horse")
+	for _, first := range [][]byte{old, nil} { // sealed, and in clear
+		dir := t.TempDir()
+		err := access.InitAuthority(dir, access.AuthorityOptions{Passphrase: first, ScryptWork: 4, Now: time.Now(), Rand: rand.Reader})
+		if err != nil {
+			t.Fatal(err)
+		}
+		before, err := access.OpenAuthority(dir, first)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if first != nil {
+			if _, err := access.ChangePassphrase(dir, []byte("wrong"), next, 4); !errors.Is(err, access.ErrAuthority) {
+				t.Errorf("the wrong one: want ErrAuthority, got %v", err)
+			}
+		}
+		if _, err := access.ChangePassphrase(dir, first, nil, 4); !errors.Is(err, access.ErrAuthority) {
+			t.Errorf("an empty one: want ErrAuthority, got %v", err)
+		}
+		if err := os.WriteFile(filepath.Join(dir, ".people-ca.key.123"), []byte("left by a crash"), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		for _, want := range []bool{true, false} {
+			changed, err := access.ChangePassphrase(dir, first, next, 4)
+			if err != nil || changed != want {
+				t.Errorf("want it changed: %t, got %t, %v", want, changed, err)
+			}
+		}
+		after, err := access.OpenAuthority(dir, next)
+		if err != nil || after.String() != before.String() {
+			t.Errorf("want %s, got %s, %v", before, after, err)
+		}
+		for _, pass := range [][]byte{old, nil} {
+			if _, err := access.OpenAuthority(dir, pass); !errors.Is(err, access.ErrAuthority) {
+				t.Errorf("passphrase %q still opens it: %v", pass, err)
+			}
+		}
+		files, err := os.ReadDir(dir)
+		if err != nil || len(files) != 3 {
+			t.Errorf("want three files, got %v, %v", files, err)
+		}
+		if info, err := os.Stat(filepath.Join(dir, "people-ca.key")); err != nil || info.Mode().Perm() != 0o600 {
+			t.Errorf("mode %v, %v", info.Mode(), err)
+		}
+	}
+}
+
 func TestWhatTakesTwoPeopleTakesTwoPeople(t *testing.T) {
 	h := newHouse(t)
 	alice, bob := h.person("alice", access.Operator), h.person("bob", access.Custodian)

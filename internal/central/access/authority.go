@@ -179,12 +179,16 @@ func sealKey(key *ecdsa.PrivateKey, o AuthorityOptions) ([]byte, error) {
 		return plain, nil
 	}
 	defer clear(plain)
-	to, err := age.NewScryptRecipient(string(o.Passphrase))
+	return sealPlain(plain, o.Passphrase, o.ScryptWork)
+}
+
+func sealPlain(plain, passphrase []byte, work int) ([]byte, error) {
+	to, err := age.NewScryptRecipient(string(passphrase))
 	if err != nil {
 		return nil, err
 	}
-	if o.ScryptWork > 0 {
-		to.SetWorkFactor(o.ScryptWork)
+	if work > 0 {
+		to.SetWorkFactor(work)
 	}
 	var out bytes.Buffer
 	w, err := age.Encrypt(&out, to)
@@ -213,7 +217,7 @@ func OpenAuthority(dir string, passphrase []byte) (*Authority, error) {
 	defer func() { clear(b) }()
 	if bytes.HasPrefix(b, []byte(ageMagic)) {
 		if b, err = unsealKey(b, passphrase); err != nil {
-			return nil, fmt.Errorf("%w: the passphrase of the vault's root does not open %s", ErrAuthority, caKey)
+			return nil, fmt.Errorf("%w: the passphrase of the vault's root does not open %s; where a change of it was cut short, do it again (meterseal vault passphrase)", ErrAuthority, caKey)
 		}
 	}
 	key, _, _, err := decodeIdentity(b)
