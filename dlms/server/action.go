@@ -84,7 +84,7 @@ func (c *call) fit(p *apdu.ActionResponse, limit int) ([]byte, error) {
 // them.
 func (c *call) actionNext(q *apdu.ActionRequest, limit int) ([]byte, error) {
 	why := dlms.ActionNoLong
-	if c.slot.assoc.longOf(apdu.TagActionRequest) {
+	if c.longOf(apdu.TagActionRequest) {
 		if q.Number == c.slot.assoc.long.block {
 			return c.nextBlock(q.ID, limit)
 		}

@@ -93,13 +93,20 @@ func (a *association) bound() bool { return !a.ciphered() && a.client.Mechanism 
 
 // at reports whether an APDU from remote may belong to the association.
 func (a *association) at(remote net.Addr) bool {
-	if !a.bound() || a.remote == nil && remote == nil {
-		return true
+	return !a.bound() || sameAddress(a.remote, remote)
+}
+
+func sameAddress(a, b net.Addr) bool {
+	if a == nil || b == nil {
+		return a == nil && b == nil
 	}
-	if a.remote == nil || remote == nil {
-		return false
-	}
-	return a.remote.Network() == remote.Network() && a.remote.String() == remote.String()
+	return a.Network() == b.Network() && a.String() == b.String()
+}
+
+// another reports whether a transfer in clear was begun from another address than the APDU being served came from:
+// whoever comes under a SAP that proves nothing must not get, or send, the rest of what somebody else asked for.
+func (c *call) another(from net.Addr) bool {
+	return !c.slot.assoc.ciphered() && !sameAddress(from, c.req.Remote)
 }
 
 // over says why an association may not be used any more.

@@ -40,6 +40,9 @@
 // with the link: else whoever came next under the same SAP would have it without the password. Who can forge an address,
 // or sits on the line, has it all the same.
 //
+// The association of a client that proves nothing, as the public one, serves everybody under its SAP. What goes in several
+// blocks goes on for the address alone that it was begun from: who asks in between ends it, and gets nothing of it.
+//
 // One key, one use (law 3): with [DedicatedRequired] the global key carries the InitiateRequest, passes 3 and 4 of HLS
 // and the release, the dedicated key everything else, and each is refused for the other's use. A dedicated key is
 // taken from the InitiateRequest and lives in memory. All of them are sealed under with one counter of the device, which

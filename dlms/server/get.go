@@ -87,7 +87,7 @@ func (c *call) getEach(a *apdu.Attribute, size *int) apdu.GetResult {
 // getNext goes on with a transfer. A block number that is not that of the block sent last ends it.
 func (c *call) getNext(q *apdu.GetRequest, limit int) ([]byte, error) {
 	why := dlms.DataAccessNoLongGet
-	if c.slot.assoc.longOf(apdu.TagGetRequest) {
+	if c.longOf(apdu.TagGetRequest) {
 		if q.Block == c.slot.assoc.long.block {
 			return c.nextBlock(q.ID, limit)
 		}

@@ -2,6 +2,7 @@ package server
 
 import (
 	"bytes"
+	"net"
 
 	"github.com/meterseal/meterseal/dlms/apdu"
 )
@@ -11,17 +12,21 @@ type long struct {
 	tag   apdu.Tag // of the service that it answers: GET or ACTION
 	raw   []byte
 	block uint32
+	from  net.Addr // who asked
 }
 
 // blockHead is what a block has before its data: tag, kind, invoke-id, last, number (4), choice, length (at most 5).
 const blockHead = 14
 
-// longOf reports whether an answer to a service is being sent in blocks.
-func (a *association) longOf(tag apdu.Tag) bool { return a.long != nil && a.long.tag == tag }
+// longOf reports whether an answer to a service is being sent in blocks to who asks now.
+func (c *call) longOf(tag apdu.Tag) bool {
+	l := c.slot.assoc.long
+	return l != nil && l.tag == tag && !c.another(l.from)
+}
 
 // firstBlock begins to send raw, the content of the form without blocks.
 func (c *call) firstBlock(tag apdu.Tag, id apdu.InvokeID, raw []byte, limit int) ([]byte, error) {
-	c.slot.assoc.long = &long{tag: tag, raw: bytes.Clone(raw)} // raw is in the buffer of the call
+	c.slot.assoc.long = &long{tag: tag, raw: bytes.Clone(raw), from: c.req.Remote} // raw is in the buffer of the call
 	return c.nextBlock(id, limit)
 }
 

@@ -3,6 +3,7 @@ package server
 import (
 	"bytes"
 	"math"
+	"net"
 
 	"github.com/meterseal/meterseal/dlms/apdu"
 )
@@ -22,6 +23,7 @@ type transfer struct {
 	answered uint16 // the number of the last block of the request that out answers; 0 for one that came whole
 	out      []byte // the answer from block first on
 	first    uint16 // the number of the block sent last, which is not confirmed
+	from     net.Addr
 }
 
 // sealedSlack is by how much an APDU in general block transfer may be longer than the value in it.
@@ -47,7 +49,7 @@ func (c *call) inBlocks(start int, dst []byte) []byte {
 	if a == nil || !a.blocks() || len(dst)-start <= a.maxSend {
 		return dst
 	}
-	a.transfer = &transfer{}
+	a.transfer = &transfer{from: c.req.Remote}
 	return c.say(a.answerWith(bytes.Clone(dst[start:])))
 }
 
@@ -61,8 +63,12 @@ func (c *call) blockTransfer() []byte {
 	if err != nil {
 		return c.say(exception(apdu.StateServiceNotAllowed, apdu.ServiceOtherReason))
 	}
-	if a.transfer == nil {
-		a.transfer = &transfer{}
+	switch begins := b.Number == 1 && len(b.Data) > 0; {
+	case a.transfer != nil && !c.another(a.transfer.from):
+	case a.transfer != nil && !begins:
+		return c.say(exception(apdu.StateServiceNotAllowed, apdu.ServiceOtherReason))
+	default:
+		a.transfer = &transfer{from: c.req.Remote}
 	}
 	t := a.transfer
 	switch {

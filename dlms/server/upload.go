@@ -1,6 +1,8 @@
 package server
 
 import (
+	"net"
+
 	"github.com/meterseal/meterseal/dlms"
 	"github.com/meterseal/meterseal/dlms/apdu"
 )
@@ -13,6 +15,7 @@ type upload struct {
 	head  int      // bytes of it before the raw data
 	count int      // attributes or methods in its list; 0 for the form without list
 	block uint32
+	from  net.Addr // who sends it
 }
 
 // begin starts an upload with the form without blocks, written with one byte of null-data or of an empty list where
@@ -22,7 +25,7 @@ func (c *call) begin(tag apdu.Tag, count int, form []byte, err error) error {
 		return err
 	}
 	n := len(form) - 1
-	c.slot.assoc.upload = &upload{tag: tag, whole: form[:n], head: n, count: count}
+	c.slot.assoc.upload = &upload{tag: tag, whole: form[:n], head: n, count: count, from: c.req.Remote}
 	return nil
 }
 
@@ -43,7 +46,7 @@ func (u *upload) add(b apdu.Block, limit int) (whole bool, why dlms.DataAccessRe
 func (c *call) grow(tag apdu.Tag, b apdu.Block) (u *upload, whole bool, why dlms.DataAccessResult) {
 	a := c.slot.assoc
 	u = a.upload
-	if u == nil || u.tag != tag {
+	if u == nil || u.tag != tag || c.another(u.from) {
 		return nil, false, dlms.DataAccessNoLongSet
 	}
 	whole, why = u.add(b, c.server.kind.options.MaxResponse)
