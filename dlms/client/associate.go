@@ -93,8 +93,8 @@ func (m *Machine) newSession() ([]byte, error) {
 	return key.Reveal(k), nil
 }
 
-// settle makes the session of the key that newSession drew, once. It may be called while the AARQ is on its way, and
-// is at the latest when the AARE has come.
+// settle makes the session of the key that newSession drew, once: when the first APDU goes or comes under it. An
+// association that is refused, or delivers a key and does no more, needs no key schedule.
 func (m *Machine) settle() error {
 	if m.fresh.IsZero() {
 		return nil
@@ -104,7 +104,7 @@ func (m *Machine) settle() error {
 		return err
 	}
 	m.fresh = key.Dedicated{}
-	m.session = channel{cipher: c, send: security.NewMemoryCounter()}
+	m.session = channel{cipher: c, send: security.NewMemoryCounter(), floor: security.NewMemoryFloor(m.peer, 0)}
 	if m.cfg.SharedCounter {
 		m.session.send = m.global.send
 	}
@@ -148,9 +148,6 @@ func (m *Machine) initiateRequest(dedicated []byte) ([]byte, error) {
 // receiveAARE takes the answer to the AARQ. Everything in it but the user information is in clear and may be forged:
 // what does not fit is refused, is never answered, and moves nothing.
 func (m *Machine) receiveAARE(b []byte) ([]byte, bool, error) {
-	if err := m.settle(); err != nil {
-		return nil, false, err
-	}
 	e, err := apdu.ParseAARE(b)
 	if err != nil {
 		return nil, false, refuse("%w: %w", ErrAnswer, err)
@@ -163,9 +160,6 @@ func (m *Machine) receiveAARE(b []byte) ([]byte, bool, error) {
 	if err := m.receiveInitiate(e.UserInformation); err != nil {
 		m.peer = expected
 		return nil, false, err
-	}
-	if m.session.cipher != nil {
-		m.session.floor = security.NewMemoryFloor(m.peer, 0)
 	}
 	if !m.cfg.Mechanism.HLS() {
 		m.state = stateOpen

@@ -227,9 +227,6 @@ func (a *Association) try(ctx context.Context, q []byte) (answer, error) {
 	if err := a.conn.Send(ctx, q); err != nil {
 		return answer{}, timeout(err)
 	}
-	if err := a.machine.settle(); err != nil { // while the other end is at work
-		return answer{}, err
-	}
 	w := waiting{Association: a}
 	defer w.stop()
 	for {

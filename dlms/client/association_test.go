@@ -35,7 +35,7 @@ func TestSilenceBreaksTheAssociationWhichSaysSo(t *testing.T) {
 			t.Errorf("waited %s", waited)
 		}
 		m.onAnswer = nil
-		if a.machine.session.cipher != nil || a.machine.Established() {
+		if a.machine.hasSession() || a.machine.Established() {
 			t.Error("the session key is not forgotten")
 		}
 		n := len(w.sent)

@@ -48,7 +48,7 @@ type Machine struct {
 	maxSend     int
 
 	global, session channel
-	fresh           key.Dedicated // the session key, until settle has made a session of it
+	fresh           key.Dedicated // the session key, until settle has made the session of it
 
 	value    dlms.Data
 	values   []apdu.GetResult

@@ -82,7 +82,7 @@ func (m *Machine) notify(tag apdu.Tag, b []byte) {
 		f.dedicated = f.dedicated || tag == apdu.TagGeneralDed
 	}
 	// A strict association has no traffic under the long-term key, and none at all without a session.
-	if m.cfg.Strict && !f.dedicated || f.dedicated && m.session.cipher == nil {
+	if m.cfg.Strict && !f.dedicated || f.dedicated && !m.hasSession() {
 		return
 	}
 	before := m.forgeable

@@ -191,6 +191,9 @@ func TestAnEncryptedOnlyAnswerIsTakenWhereTheConfigurationSaysSoAndIsMarked(t *t
 		cfg := m.linky()
 		cfg.Strict, cfg.EncryptedOnly, cfg.General = false, named, true
 		a, _ := m.associated(cfg)
+		if err := a.machine.settle(); err != nil {
+			t.Fatal(err)
+		}
 		floor := a.machine.session.floor.(*security.MemoryFloor)
 		before := floor.Expected(peerTitle)
 		m.onAnswer = func([]byte) [][]byte { return [][]byte{m.encryptedOnly(m.echo(m.plains[len(m.plains)-1]))} }

@@ -68,7 +68,10 @@ func (m *Machine) sealWith(b []byte, f form, ctl security.Control) ([]byte, erro
 	if err != nil {
 		return nil, err
 	}
-	ch := m.channel(f)
+	ch, err := m.channel(f)
+	if err != nil {
+		return nil, err
+	}
 	ic, err := ch.send.Next()
 	if err != nil {
 		return nil, err
@@ -151,7 +154,11 @@ func (m *Machine) open(b []byte, f form, accept security.Acceptance, want ...apd
 	if err != nil {
 		return nil, err
 	}
-	plain, err := m.verify(c, m.channel(f), accept)
+	ch, err := m.channel(f)
+	if err != nil {
+		return nil, err
+	}
+	plain, err := m.verify(c, ch, accept)
 	if err != nil {
 		return nil, err
 	}
@@ -243,9 +250,14 @@ func describe(b []byte) string {
 	return got.String()
 }
 
-func (m *Machine) channel(f form) channel {
-	if f.dedicated {
-		return m.session
+// channel is the key that the form f is under.
+func (m *Machine) channel(f form) (channel, error) {
+	if !f.dedicated {
+		return m.global, nil
 	}
-	return m.global
+	err := m.settle()
+	return m.session, err
 }
+
+// hasSession reports whether there is a session key.
+func (m *Machine) hasSession() bool { return m.session.cipher != nil || !m.fresh.IsZero() }

@@ -4,6 +4,7 @@ import (
 	"fmt"
 
 	"github.com/meterseal/meterseal/dlms/apdu"
+	"github.com/meterseal/meterseal/dlms/key"
 )
 
 // Release ends the association and returns the RLRQ (GB 9.4.3). On a ciphered association it carries an
@@ -19,7 +20,7 @@ func (m *Machine) Release() ([]byte, error) {
 		m.Abandon()
 		return nil, err
 	}
-	m.state, m.session = stateReleasing, channel{}
+	m.state, m.session, m.fresh = stateReleasing, channel{}, key.Dedicated{}
 	return q, nil
 }
 

@@ -346,9 +346,6 @@ func (c *call) put(a *association) {
 		c.server.end(c.index, ErrSuperseded)
 	}
 	c.slot.assoc = a
-	if a.session != nil {
-		c.slot.remember(a.session)
-	}
 }
 
 func (c *call) initiateResponse(a *association) ([]byte, error) {

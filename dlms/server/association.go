@@ -42,15 +42,19 @@ type association struct {
 	transfer   *transfer // nil until there is a general block transfer
 }
 
-// session is a dedicated key with its counters. The sending counter is the device's own, see Server.sent.
+// session is a dedicated key with its counters. The sending counter is the device's own, see Server.sent. The cipher is
+// made when the first APDU under the key is served: an AARQ costs the meter no key schedule, nor does an association hold
+// one that is never used.
 type session struct {
 	pastSession
+	fresh  key.Dedicated    // until there is a cipher
+	global *security.Cipher // until then: that of the long-term key, for its authentication key
 	cipher *security.Cipher
 	send   *security.MemoryCounter
 }
 
-// pastSession is what stays of a dedicated key when its association is over: which one it was, and what was received
-// under it.
+// pastSession is what stays of a dedicated key that was used when its association is over: which one it was, and what was
+// received under it.
 type pastSession struct {
 	key   key.Fingerprint
 	peer  dlms.SystemTitle
@@ -137,9 +141,7 @@ func (a *association) Context() cosem.AssociationContext {
 // ObjectList implements cosem.Association.
 func (a *association) ObjectList() dlms.Data { return a.client.list }
 
-// newSession makes a session of the dedicated key in an InitiateRequest. Where a dedicated key is required and the slot
-// has seen the same one before, the floor goes on, so that no old APDU comes twice (the broadcast key is brought to many
-// associations).
+// newSession takes the dedicated key of an InitiateRequest.
 func (c *call) newSession(b []byte, lt *security.LongTerm, peer dlms.SystemTitle) (*session, error) {
 	k, err := key.NewDedicated(b)
 	if err != nil {
@@ -148,22 +150,33 @@ func (c *call) newSession(b []byte, lt *security.LongTerm, peer dlms.SystemTitle
 	if k.Weak() {
 		return nil, fmt.Errorf("%w: dedicated key of equal bytes", ErrInitiate)
 	}
-	aead, fp, err := k.Named()
-	if err != nil {
-		return nil, err
+	return &session{pastSession: pastSession{peer: peer}, fresh: k, global: lt.Cipher, send: &c.server.sent}, nil
+}
+
+// settle makes the cipher of a session, once. Where a dedicated key is required and the slot has seen the same one
+// before, the floor goes on, so that no old APDU comes twice (the broadcast key is brought to many associations).
+func (c *call) settle(s *session) error {
+	if s.cipher != nil {
+		return nil
 	}
-	ciph, err := lt.Cipher.Session(c.server.kind.options.wrap(aead, fp))
+	aead, fp, err := s.fresh.Named()
 	if err != nil {
-		return nil, err
+		return err
 	}
-	s := &session{pastSession: pastSession{key: fp, peer: peer}, cipher: ciph, send: &c.server.sent}
+	ciph, err := s.global.Session(c.server.kind.options.wrap(aead, fp))
+	if err != nil {
+		return err
+	}
+	s.key = fp
 	if c.client.Traffic == DedicatedRequired {
-		s.floor = c.slot.floorOf(fp, peer)
+		s.floor = c.slot.floorOf(fp, s.peer)
 	}
 	if s.floor == nil {
-		s.floor = security.NewMemoryFloor(peer, 0)
+		s.floor = security.NewMemoryFloor(s.peer, 0)
 	}
-	return s, nil
+	s.cipher, s.fresh, s.global = ciph, key.Dedicated{}, nil
+	c.slot.remember(s)
+	return nil
 }
 
 func (o *Options) wrap(aead cipher.AEAD, fp key.Fingerprint) cipher.AEAD {

@@ -85,7 +85,11 @@ func (c *call) broadcastKeys(tag apdu.Tag) (keys, protected, bool) {
 		if !c.client.Broadcast || s == nil || p.control != security.AuthenticatedEncrypted {
 			return keys{}, p, false
 		}
-		return s.keys(), p, true
+		k, err := c.sessionKeys(s)
+		if err != nil {
+			c.fail("broadcast", err)
+		}
+		return k, p, err == nil
 	case apdu.TagGloSetRequest, apdu.TagGloActionRequest, apdu.TagGeneralGlo:
 		if !c.client.GlobalBroadcast || p.control != underGlobalBroadcast {
 			return keys{}, p, false

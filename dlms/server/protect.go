@@ -139,7 +139,13 @@ type keys struct {
 
 func global(lt *security.LongTerm) keys { return keys{lt.Cipher, lt.Send, lt.Floor} }
 
-func (s *session) keys() keys { return keys{s.cipher, s.send, s.floor} }
+// sessionKeys are those of a dedicated key.
+func (c *call) sessionKeys(s *session) (keys, error) {
+	if err := c.settle(s); err != nil {
+		return keys{}, fmt.Errorf("dedicated key: %w", err)
+	}
+	return keys{s.cipher, s.send, s.floor}, nil
+}
 
 // keys returns the key that p claims to be under. A global key that is no longer the one which opened the
 // association ends it, should the device have forgotten to.
@@ -149,7 +155,7 @@ func (c *call) keys(dedicated bool) (keys, error) {
 		if a.session == nil {
 			return keys{}, fmt.Errorf("%w: no dedicated key", ErrForm)
 		}
-		return a.session.keys(), nil
+		return c.sessionKeys(a.session)
 	}
 	lt, err := c.longTerm(a.key.setup, a.peer, a.info)
 	if err != nil {
