@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"sync"
+	"sync/atomic"
 
 	"github.com/meterseal/meterseal/dlms"
 )
@@ -94,9 +95,7 @@ func checkCounter(floor uint64, ic dlms.InvocationCounter, jump uint32) error {
 type MemoryFloor struct {
 	title dlms.SystemTitle
 	jump  uint32
-
-	mu    sync.Mutex
-	floor uint64
+	floor atomic.Uint64 // it never falls
 }
 
 // NewMemoryFloor accepts counters of title alone. A maxJump of 0 means no bound.
@@ -106,34 +105,32 @@ func NewMemoryFloor(title dlms.SystemTitle, maxJump uint32) *MemoryFloor {
 
 // Check implements ReceiveFloor.
 func (f *MemoryFloor) Check(title dlms.SystemTitle, ic dlms.InvocationCounter) error {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	return f.checkLocked(title, ic)
+	return f.check(f.floor.Load(), title, ic)
 }
 
 // Commit implements ReceiveFloor.
 func (f *MemoryFloor) Commit(title dlms.SystemTitle, ic dlms.InvocationCounter) error {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	if err := f.checkLocked(title, ic); err != nil {
-		return err
+	for {
+		floor := f.floor.Load()
+		if err := f.check(floor, title, ic); err != nil {
+			return err
+		}
+		if f.floor.CompareAndSwap(floor, uint64(ic)+1) { // else another one was committed meanwhile: look again
+			return nil
+		}
 	}
-	f.floor = uint64(ic) + 1
-	return nil
 }
 
 // Expected returns the floor of title: the lowest counter that is accepted.
 func (f *MemoryFloor) Expected(dlms.SystemTitle) dlms.InvocationCounter {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	return saturate(f.floor)
+	return saturate(f.floor.Load())
 }
 
-func (f *MemoryFloor) checkLocked(title dlms.SystemTitle, ic dlms.InvocationCounter) error {
+func (f *MemoryFloor) check(floor uint64, title dlms.SystemTitle, ic dlms.InvocationCounter) error {
 	if title != f.title {
 		return fmt.Errorf("%w: want %s, got %s", ErrTitle, f.title, title)
 	}
-	return checkCounter(f.floor, ic, f.jump)
+	return checkCounter(floor, ic, f.jump)
 }
 
 // FloorConfig configures a FloorTable.

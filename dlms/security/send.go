@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"sync"
+	"sync/atomic"
 
 	"github.com/meterseal/meterseal/dlms"
 )
@@ -26,8 +27,7 @@ type SendCounter interface {
 
 // MemoryCounter is the counter of a session key, which lives and dies with the process. The zero value starts at 1.
 type MemoryCounter struct {
-	mu   sync.Mutex
-	last dlms.InvocationCounter
+	last atomic.Uint32
 }
 
 // NewMemoryCounter returns a counter that starts at 1.
@@ -35,13 +35,15 @@ func NewMemoryCounter() *MemoryCounter { return new(MemoryCounter) }
 
 // Next returns the next value.
 func (c *MemoryCounter) Next() (dlms.InvocationCounter, error) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if c.last == dlms.MaxInvocationCounter {
-		return 0, dlms.ErrCounterExhausted
+	for {
+		last := c.last.Load()
+		if dlms.InvocationCounter(last) == dlms.MaxInvocationCounter {
+			return 0, dlms.ErrCounterExhausted
+		}
+		if c.last.CompareAndSwap(last, last+1) {
+			return dlms.InvocationCounter(last + 1), nil
+		}
 	}
-	c.last++
-	return c.last, nil
 }
 
 // Reservation is what a BlockCounter keeps on disk for one (key version, system title). The zero value is a new key.

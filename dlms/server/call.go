@@ -32,6 +32,9 @@ const (
 )
 
 func (k *Kind) take() *call {
+	if c := k.next.Swap(nil); c != nil {
+		return c
+	}
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	n := len(k.spare)
@@ -46,6 +49,9 @@ func (k *Kind) take() *call {
 // put gives a call back. What was in clear is overwritten: a session key may have been in it.
 func (k *Kind) put(c *call) {
 	*c = call{plain: emptied(c.plain), answer: emptied(c.answer)}
+	if k.next.CompareAndSwap(nil, c) {
+		return
+	}
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	if len(k.spare) < maxSpare {

@@ -107,8 +107,9 @@ func (o *Options) complete() *Options {
 type Kind struct {
 	model   *Model
 	options *Options
-	// spare are calls of APDUs that were served, with their buffers, at most maxSpare: a fleet needs as many as it
-	// serves at once.
+	// next is a call of an APDU that was served, with its buffers, for the next one. spare are more of them, at most
+	// maxSpare: a fleet needs as many as it serves at once.
+	next  atomic.Pointer[call]
 	mu    sync.Mutex
 	spare []*call
 }

@@ -113,7 +113,7 @@ func (c *Conn) Within(d time.Duration) bool {
 	if c.by = (time.Time{}); d <= 0 {
 		return true
 	}
-	by := time.Now().Add(d)
+	by := c.reading.In(d)
 	if !stream.BoundBoth(&c.reading, &c.writing, by) {
 		return false
 	}

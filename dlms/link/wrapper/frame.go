@@ -13,6 +13,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"slices"
 
 	"github.com/meterseal/meterseal/dlms"
 )
@@ -50,6 +51,7 @@ func AppendFrame(dst []byte, f Frame) ([]byte, error) {
 		return dst, err
 	}
 	start := len(dst)
+	dst = slices.Grow(dst, HeaderSize+len(f.APDU))
 	dst = append(appendHeader(dst, f.Source, f.Destination), f.APDU...)
 	return dst, setLength(dst[start:])
 }

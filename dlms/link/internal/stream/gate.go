@@ -24,6 +24,9 @@ type Gate struct {
 	reads  readDeadline // the stream, if these are reads and it bounds them
 	writes writeDeadline
 
+	// sure is set for a stream that takes deadlines as long as it is open: nobody needs to know whether a call is under way.
+	sure bool
+
 	// What the caller alone reads without the lock; it writes under it.
 	done  <-chan struct{} // of the context that is watched
 	armed time.Time       // the deadline that is set, zero for none
@@ -45,7 +48,7 @@ type (
 func (g *Gate) OfReads(c io.Closer) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	g.stream, g.armed = c, time.Time{}
+	g.turn(c)
 	g.reads, _ = c.(readDeadline)
 }
 
@@ -53,8 +56,13 @@ func (g *Gate) OfReads(c io.Closer) {
 func (g *Gate) OfWrites(c io.Closer) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	g.stream, g.armed = c, time.Time{}
+	g.turn(c)
 	g.writes, _ = c.(writeDeadline)
+}
+
+func (g *Gate) turn(c io.Closer) {
+	g.stream, g.armed = c, time.Time{}
+	_, g.sure = c.(*net.TCPConn)
 }
 
 // Rest lets go of a stream that is finished. The watch over the context goes on, for another stream under it.
@@ -105,13 +113,23 @@ func armBoth(reads, writes *Gate, by time.Time) bool {
 	return true
 }
 
+// In returns the time d from now. Where a deadline is set it is told from that, by the one clock that deadlines go by.
+func (g *Gate) In(d time.Duration) time.Time {
+	if g.armed.IsZero() {
+		return time.Now().Add(d)
+	}
+	return g.armed.Add(d - time.Until(g.armed))
+}
+
 // soon reports whether a deadline is set that will do for by.
 func (g *Gate) soon(by time.Time) bool { return !g.armed.IsZero() && !g.armed.After(by) }
 
 // Enter prepares a call that ends with ctx, or at the time by if it is not zero. It returns the error of a context
 // that has ended. When the call has returned, Leave says so; without it all that follows is one call.
 func (g *Gate) Enter(ctx context.Context, by time.Time) error {
-	g.under.Store(true) // before the look at ctx: what ends it afterwards finds a call
+	if !g.sure {
+		g.under.Store(true) // before the look at ctx: what ends it afterwards finds a call
+	}
 	if ctx.Err() != nil {
 		return context.Cause(ctx)
 	}
@@ -127,7 +145,11 @@ func (g *Gate) Enter(ctx context.Context, by time.Time) error {
 }
 
 // Leave says that the call has returned. A stream without deadlines is not closed for a context that ends after it.
-func (g *Gate) Leave() { g.under.Store(false) }
+func (g *Gate) Leave() {
+	if !g.sure {
+		g.under.Store(false)
+	}
+}
 
 // Again reports whether a call that ended with err is to be begun again: only an old deadline had passed, and the
 // bound of the call has not.
