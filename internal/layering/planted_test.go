@@ -151,6 +151,29 @@ var planted = []struct {
 		"Hex gives bytes",
 	},
 	{
+		"a cipher with a short tag", checkCiphers,
+		[]source{{"dlms/security/a.go", "package security\nimport \"crypto/cipher\"\nvar gcm, _ = cipher.NewGCMWithTagSize(nil, 12)\n"}},
+		"dlms/security/a.go:3: uses NewGCMWithTagSize",
+	},
+	{
+		"a cipher with a short tag under another name", checkCiphers,
+		[]source{{"internal/meter/a.go", "package meter\nimport . \"crypto/cipher\"\nvar gcm = NewGCMWithTagSize\n"}},
+		"internal/meter/a.go:3: uses NewGCMWithTagSize",
+	},
+	{
+		"a cipher with a short tag where it gets room", checkCiphers,
+		[]source{{"dlms/key/a.go", "package key\nimport \"crypto/cipher\"\nvar gcm, _ = cipher.NewGCMWithTagSize(nil, 12)\n"}},
+		"",
+	},
+	{
+		"a cipher with a short tag in a test, and one with a whole tag", checkCiphers,
+		[]source{
+			{"dlms/security/a_test.go", "package security\nimport \"crypto/cipher\"\nvar gcm, _ = cipher.NewGCMWithTagSize(nil, 12)\n"},
+			{"internal/central/vault/a.go", "package vault\nimport \"crypto/cipher\"\nvar gcm, _ = cipher.NewGCM(nil)\n"},
+		},
+		"",
+	},
+	{
 		"a long file", checkSizes,
 		[]source{{"dlms/a.go", "package dlms\n" + strings.Repeat("\n", maxFileLines)}},
 		"401 lines, and the limit is 400",

@@ -11,7 +11,14 @@ const (
 // it: with 1 to 3 bytes in the last block it writes up to 3 bytes beyond the capacity of dst, into whatever lies there. That
 // was another key. Where dst has too little room it is copied, as append does.
 func Room(dst []byte, n int) []byte {
-	if last := n % block; last == 0 || last >= block-tag || cap(dst)-len(dst) >= n+block {
+	if uint(n-1)%block >= block-tag-1 { // nothing in the last block, or 4 bytes and more
+		return dst
+	}
+	return roomFor(dst, n)
+}
+
+func roomFor(dst []byte, n int) []byte {
+	if cap(dst)-len(dst) >= n+block {
 		return dst
 	}
 	return append(make([]byte, 0, len(dst)+n+block), dst...)
