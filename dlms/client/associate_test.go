@@ -3,6 +3,7 @@ package client
 import (
 	"bytes"
 	"context"
+	"crypto/cipher"
 	"errors"
 	"testing"
 
@@ -10,6 +11,7 @@ import (
 
 	"github.com/meterseal/meterseal/dlms"
 	"github.com/meterseal/meterseal/dlms/apdu"
+	"github.com/meterseal/meterseal/dlms/key"
 	"github.com/meterseal/meterseal/dlms/security"
 )
 
@@ -327,5 +329,34 @@ func TestTheInnerCounterOfPass4IsNotHeldAgainstTheFloorAndRaisesIt(t *testing.T)
 				t.Errorf("floor: want %d, got %d", c.floor, got)
 			}
 		})
+	}
+}
+
+func TestTheSessionCipherIsMadeWithTheFirstAPDUUnderItsKey(t *testing.T) {
+	m := newMeter(t)
+	cfg := m.linky()
+	made := 0
+	cfg.WrapAEAD = func(a cipher.AEAD, fp key.Fingerprint) cipher.AEAD {
+		made++
+		return m.wrap(a, fp)
+	}
+	a, _ := m.associated(cfg)
+	if made != 0 {
+		t.Errorf("%d ciphers before anything was asked", made)
+	}
+	for range 2 {
+		if _, err := a.Get(context.Background(), clockRef); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if made != 1 {
+		t.Errorf("%d ciphers for one session", made)
+	}
+	fresh, _ := m.associated(cfg)
+	if fresh.Abandon(); fresh.machine.hasSession() {
+		t.Error("a session key that was not used is not forgotten")
+	}
+	if err := a.Release(context.Background()); err != nil || a.machine.hasSession() {
+		t.Errorf("released: %v", err)
 	}
 }

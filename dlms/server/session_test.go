@@ -2,10 +2,13 @@ package server_test
 
 import (
 	"bytes"
+	"crypto/cipher"
 	"testing"
 
 	"github.com/meterseal/meterseal/dlms"
+	"github.com/meterseal/meterseal/dlms/key"
 	"github.com/meterseal/meterseal/dlms/security"
+	"github.com/meterseal/meterseal/dlms/server"
 )
 
 // counterOf is the counter of an answer of the meter under a dedicated key.
@@ -77,5 +80,29 @@ func TestASlotRemembersNoMoreSessionsThanItMay(t *testing.T) {
 	}
 	if grown := int64(heap()) - int64(first); grown > 1<<20 {
 		t.Errorf("400 associations more, and %d bytes", grown)
+	}
+}
+
+// A stranger who replays an AARQ, and an association that never says a word, cost no key schedule.
+func TestTheCipherOfASessionIsMadeWithTheFirstAPDUUnderItsKey(t *testing.T) {
+	made := 0
+	b := newBench(t, func(o *server.Options) {
+		wrap := o.WrapAEAD
+		o.WrapAEAD = func(a cipher.AEAD, fp key.Fingerprint) cipher.AEAD {
+			made++
+			return wrap(a, fp)
+		}
+	})
+	p := b.concentrator()
+	for range 3 {
+		p.open()
+	}
+	if made != 0 {
+		t.Errorf("%d ciphers for associations that were opened and not used", made)
+	}
+	p.works()
+	p.works()
+	if made != 1 {
+		t.Errorf("%d ciphers for one session", made)
 	}
 }

@@ -3,7 +3,7 @@ package wrapper
 import "io"
 
 // firstRead is the size of the buffer a decoder starts with; it grows only as bytes arrive.
-const firstRead = 256
+const firstRead = 128
 
 // Decoder finds frames in a stream, however it is cut or merged. After an error the place of the next frame is
 // unknown, so the decoder stays at that error.
