@@ -15,6 +15,8 @@ import (
 	"os"
 	"path/filepath"
 	"time"
+
+	"github.com/meterseal/meterseal/internal/durable"
 )
 
 // Files of the IS's own certificate authority, in the directory given to InitTLS. Every concentrator gets a copy of
@@ -110,16 +112,11 @@ func newCertificate(rand io.Reader, t *x509.Certificate, authority *certificate)
 	return &certificate{cert: cert, key: k}, err
 }
 
-func writePEM(path, kind string, der []byte) (err error) {
-	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
-	if err != nil {
+func writePEM(path, kind string, der []byte) error {
+	if err := durable.Create(path, pem.EncodeToMemory(&pem.Block{Type: kind, Bytes: der})); err != nil {
 		return fmt.Errorf("bus tls: %w", err)
 	}
-	defer func() { err = errors.Join(err, f.Close()) }()
-	if err := pem.Encode(f, &pem.Block{Type: kind, Bytes: der}); err != nil {
-		return fmt.Errorf("bus tls: %w", err)
-	}
-	return f.Sync()
+	return nil
 }
 
 // serverTLS reads what InitTLS wrote.

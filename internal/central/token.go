@@ -1,14 +1,13 @@
 package central
 
 import (
-	"errors"
 	"fmt"
-	"io"
 	"os"
 	"path/filepath"
 	"strings"
 
 	"github.com/meterseal/meterseal/internal/central/vault"
+	"github.com/meterseal/meterseal/internal/durable"
 )
 
 // PINVariable is the environment variable with the PIN of a token, where no file has it.
@@ -55,26 +54,14 @@ func readPIN(file string, ask func() (string, error)) func() (string, error) {
 	}
 }
 
-func filePIN(path string) (_ string, err error) {
-	f, err := os.Open(path)
+func filePIN(path string) (string, error) {
+	b, err := durable.ReadPrivate(path, maxPIN)
 	if err != nil {
 		return "", fmt.Errorf("%w: PIN: %w", vault.ErrToken, err)
 	}
-	defer func() { err = errors.Join(err, f.Close()) }()
-	info, err := f.Stat()
-	if err != nil {
-		return "", fmt.Errorf("%w: PIN: %w", vault.ErrToken, err)
-	}
-	if info.Mode().Perm()&0o077 != 0 {
-		return "", fmt.Errorf("%w: PIN: others can read %s (mode %04o); run chmod 600", vault.ErrToken, path, info.Mode().Perm())
-	}
-	b, err := io.ReadAll(io.LimitReader(f, maxPIN+1))
 	defer clear(b)
-	if err != nil {
-		return "", fmt.Errorf("%w: PIN: %w", vault.ErrToken, err)
-	}
 	pin := strings.TrimRight(string(b), "\r\n")
-	if pin == "" || len(b) > maxPIN {
+	if pin == "" {
 		return "", fmt.Errorf("%w: PIN: want 1 to %d bytes in %s", vault.ErrToken, maxPIN, path)
 	}
 	return pin, nil

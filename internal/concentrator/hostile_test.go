@@ -16,7 +16,7 @@ import (
 
 	"github.com/meterseal/meterseal/dlms"
 	"github.com/meterseal/meterseal/internal/bus"
-	"github.com/meterseal/meterseal/internal/concentrator/durable"
+	"github.com/meterseal/meterseal/internal/durable"
 	"github.com/meterseal/meterseal/internal/enrol"
 	sim "github.com/meterseal/meterseal/internal/meter"
 )
@@ -242,7 +242,7 @@ func TestTheSpoolDropsWhatIsDamagedAndKeepsTheRest(t *testing.T) {
 	name := filepath.Join(dir, blockName(own, "2026-03-02", loadCurve))
 	raw := must(os.ReadFile(name))
 	raw[20] ^= 1
-	if err := errors.Join(os.WriteFile(name, raw, 0o600), os.WriteFile(filepath.Join(dir, ".new-1"), nil, 0o600)); err != nil {
+	if err := errors.Join(os.WriteFile(name, raw, 0o600), os.WriteFile(filepath.Join(dir, ".a.1.new"), nil, 0o600)); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := s.next(); !errors.Is(err, durable.ErrDamaged) {

@@ -13,7 +13,7 @@ import (
 
 	"github.com/meterseal/meterseal/dlms"
 	"github.com/meterseal/meterseal/internal/bus"
-	"github.com/meterseal/meterseal/internal/concentrator/durable"
+	"github.com/meterseal/meterseal/internal/durable"
 )
 
 // Bounds of the spool and of one delivery.

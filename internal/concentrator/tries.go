@@ -11,8 +11,8 @@ import (
 
 	"github.com/meterseal/meterseal/dlms"
 	"github.com/meterseal/meterseal/internal/bus"
-	"github.com/meterseal/meterseal/internal/concentrator/durable"
 	"github.com/meterseal/meterseal/internal/concentrator/keyring"
+	"github.com/meterseal/meterseal/internal/durable"
 )
 
 const (

@@ -12,7 +12,7 @@ import (
 	"time"
 
 	"github.com/meterseal/meterseal/internal/bus"
-	"github.com/meterseal/meterseal/internal/concentrator/durable"
+	"github.com/meterseal/meterseal/internal/durable"
 )
 
 // Pace of the uplink.

@@ -12,6 +12,8 @@ import (
 	"path/filepath"
 
 	"go.yaml.in/yaml/v3"
+
+	"github.com/meterseal/meterseal/internal/durable"
 )
 
 // Bounds on what is read, in bytes.
@@ -57,14 +59,7 @@ func Parse(b []byte, into any) error {
 // Secret reads the file of a secret and cuts one line end off. A file that others can read, or an empty one, is
 // refused. Errors never hold a piece of it.
 func Secret(path string) ([]byte, error) {
-	info, err := os.Stat(path)
-	if err != nil {
-		return nil, fmt.Errorf("secret: %w", err)
-	}
-	if info.Mode().Perm()&0o077 != 0 {
-		return nil, fmt.Errorf("secret %s: others can read it (mode %04o); run chmod 600", path, info.Mode().Perm())
-	}
-	b, err := read(path, maxSecret)
+	b, err := durable.ReadPrivate(path, maxSecret)
 	if err != nil {
 		return nil, fmt.Errorf("secret: %w", err)
 	}

@@ -14,6 +14,7 @@ import (
 
 	"github.com/meterseal/meterseal/dlms"
 	"github.com/meterseal/meterseal/dlms/key"
+	"github.com/meterseal/meterseal/internal/durable"
 	"github.com/meterseal/meterseal/internal/transport"
 )
 
@@ -104,7 +105,7 @@ func (f File) Write(path string) error {
 	if err != nil {
 		return fmt.Errorf("write enrolment file: %w", err)
 	}
-	if err := writeNew(path, append(b, '\n')); err != nil {
+	if err := durable.Create(path, append(b, '\n')); err != nil {
 		return fmt.Errorf("write enrolment file: %w", err)
 	}
 	return nil

@@ -7,13 +7,12 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"os"
-	"path/filepath"
 
 	"github.com/nats-io/nkeys"
 
 	"github.com/meterseal/meterseal/dlms"
 	"github.com/meterseal/meterseal/dlms/key"
+	"github.com/meterseal/meterseal/internal/durable"
 	"github.com/meterseal/meterseal/internal/transport"
 )
 
@@ -137,7 +136,7 @@ func (id *Identity) Save(path string) error {
 		return fmt.Errorf("save identity: %w", err)
 	}
 	defer clear(b)
-	if err := writeNew(path, append(b, '\n')); err != nil {
+	if err := durable.Create(path, append(b, '\n')); err != nil {
 		return fmt.Errorf("save identity: %w", err)
 	}
 	return nil
@@ -149,24 +148,9 @@ func hexKey(k key.Key) string {
 	return hex.EncodeToString(b)
 }
 
-// writeNew writes and syncs a file that must not exist, under a temporary name first.
-func writeNew(path string, b []byte) (err error) {
-	tmp, err := os.CreateTemp(filepath.Dir(path), ".new-*") // mode 0600
-	if err != nil {
-		return err
-	}
-	defer func() { err = errors.Join(err, os.Remove(tmp.Name())) }()
-	_, err = tmp.Write(b)
-	err = errors.Join(err, tmp.Sync(), tmp.Close())
-	if err != nil {
-		return err
-	}
-	return os.Link(tmp.Name(), path) // fails if path exists
-}
-
 // LoadIdentity reads what Save wrote. A file that others can read is refused.
 func LoadIdentity(path string) (*Identity, error) {
-	b, err := readPrivate(path)
+	b, err := durable.ReadPrivate(path, maxFile)
 	if err != nil {
 		return nil, fmt.Errorf("load identity: %w", err)
 	}
@@ -176,22 +160,6 @@ func LoadIdentity(path string) (*Identity, error) {
 		return nil, fmt.Errorf("load identity %s: %w", path, err)
 	}
 	return id, nil
-}
-
-func readPrivate(path string) (b []byte, err error) {
-	f, err := os.Open(path)
-	if err != nil {
-		return nil, err
-	}
-	defer func() { err = errors.Join(err, f.Close()) }()
-	info, err := f.Stat()
-	if err != nil {
-		return nil, err
-	}
-	if info.Mode().Perm()&0o077 != 0 {
-		return nil, fmt.Errorf("%s: others can read it (mode %04o); run chmod 600", path, info.Mode().Perm())
-	}
-	return readBounded(f)
 }
 
 func readBounded(r io.Reader) ([]byte, error) {

@@ -11,6 +11,7 @@ import (
 	"github.com/meterseal/meterseal/dlms"
 	"github.com/meterseal/meterseal/dlms/key"
 	"github.com/meterseal/meterseal/dlms/security"
+	"github.com/meterseal/meterseal/internal/durable"
 )
 
 // Suffix is added to the name of a keys file to name its counters file. The lock is taken on a third file, which
@@ -156,7 +157,7 @@ func lockFile(path string, tries int) (unlock func(), err error) {
 
 func waitLock(f *os.File, tries int) error {
 	for range tries {
-		if ok, err := tryLock(f); ok || err != nil {
+		if ok, err := durable.TryLock(f); ok || err != nil {
 			return err
 		}
 		time.Sleep(lockPoll)

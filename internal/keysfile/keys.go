@@ -11,6 +11,7 @@ import (
 
 	"github.com/meterseal/meterseal/dlms"
 	"github.com/meterseal/meterseal/dlms/key"
+	"github.com/meterseal/meterseal/internal/durable"
 )
 
 // maxKeysFile bounds what is read: four short fields.
@@ -99,7 +100,7 @@ func (k *Keys) Write(path string) error {
 		return fmt.Errorf("%w: cannot be written as json", ErrKeys)
 	}
 	defer clear(b)
-	if err := replaceFile(path, append(b, '\n')); err != nil {
+	if err := durable.Replace(path, append(b, '\n')); err != nil {
 		return fmt.Errorf("%w: %w", ErrKeys, err)
 	}
 	return nil

@@ -14,6 +14,7 @@ import (
 	"github.com/meterseal/meterseal/dlms"
 	"github.com/meterseal/meterseal/dlms/key"
 	"github.com/meterseal/meterseal/dlms/security"
+	"github.com/meterseal/meterseal/internal/durable"
 )
 
 // format is the first thing in a counters file. A later version of this program may write another one, which this
@@ -103,7 +104,7 @@ func writeState(path string, s state) error {
 	if err != nil {
 		return err
 	}
-	return replaceFile(path, append(b, '\n'))
+	return durable.Replace(path, append(b, '\n'))
 }
 
 func (r row) name() Name { return Name{Key: r.Key, Title: r.Title} }

@@ -16,6 +16,7 @@ import (
 
 	"github.com/meterseal/meterseal/dlms"
 	"github.com/meterseal/meterseal/dlms/key"
+	"github.com/meterseal/meterseal/internal/durable"
 )
 
 // FactorySchema names the form of a factory file.
@@ -164,7 +165,7 @@ func ReadFactory(file, identity string) (meters []Meter, err error) {
 
 // readIdentity never echoes what it reads.
 func readIdentity(path string) (age.Identity, error) {
-	b, err := readPrivate(path)
+	b, err := durable.ReadPrivate(path, maxKeyFile)
 	if err != nil {
 		return nil, err
 	}

@@ -11,11 +11,10 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
-	"os"
-	"path/filepath"
 	"strings"
 
 	"github.com/meterseal/meterseal/dlms/key"
+	"github.com/meterseal/meterseal/internal/durable"
 )
 
 // ErrMaker is returned for a text that is no maker's public key.
@@ -161,20 +160,15 @@ func (k MakerKey) Save(path string) error {
 		return fmt.Errorf("save maker key: %w", err)
 	}
 	defer clear(b)
-	f, err := os.OpenFile(filepath.Clean(path), os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
-	if err != nil {
+	if err := durable.Create(path, append(b, '\n')); err != nil {
 		return fmt.Errorf("save maker key: %w", err)
-	}
-	_, err = f.Write(append(b, '\n'))
-	if err = errors.Join(err, f.Sync(), f.Close()); err != nil {
-		return errors.Join(fmt.Errorf("save maker key: %w", err), os.Remove(path))
 	}
 	return nil
 }
 
 // LoadMakerKey reads what Save wrote. Its errors hold nothing of it.
 func LoadMakerKey(path string) (MakerKey, error) {
-	b, err := readPrivate(path)
+	b, err := durable.ReadPrivate(path, maxKeyFile)
 	if err != nil {
 		return MakerKey{}, fmt.Errorf("maker key: %w", err)
 	}
@@ -185,21 +179,4 @@ func LoadMakerKey(path string) (MakerKey, error) {
 	}
 	defer clear(f.Seed)
 	return makerKey(f.Maker, f.Seed)
-}
-
-// readPrivate reads a small file that nobody but its owner may be able to read.
-func readPrivate(path string) (b []byte, err error) {
-	f, err := os.Open(filepath.Clean(path))
-	if err != nil {
-		return nil, err
-	}
-	defer func() { err = errors.Join(err, f.Close()) }()
-	info, err := f.Stat()
-	if err != nil {
-		return nil, err
-	}
-	if info.Mode().Perm()&0o077 != 0 {
-		return nil, fmt.Errorf("%s: others can read it (mode %04o); run chmod 600", path, info.Mode().Perm())
-	}
-	return io.ReadAll(io.LimitReader(f, maxKeyFile))
 }

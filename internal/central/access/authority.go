@@ -23,6 +23,8 @@ import (
 	"time"
 
 	"filippo.io/age"
+
+	"github.com/meterseal/meterseal/internal/durable"
 )
 
 // Dir is the directory, in a data directory, of the certificates of people on this machine.
@@ -129,11 +131,11 @@ func InitAuthority(dir string, o AuthorityOptions) error {
 	if err != nil {
 		return fmt.Errorf("%w: %w", ErrAuthority, err)
 	}
-	if err := create(filepath.Join(dir, caKey), sealed); err != nil {
+	if err := durable.Create(filepath.Join(dir, caKey), sealed); err != nil {
 		return fmt.Errorf("%w: %w", ErrAuthority, err)
 	}
 	// The last one: with it the authority is there.
-	return create(filepath.Join(dir, caCert), pem.EncodeToMemory(&pem.Block{Type: pemCert, Bytes: cert.Raw}))
+	return durable.Create(filepath.Join(dir, caCert), pem.EncodeToMemory(&pem.Block{Type: pemCert, Bytes: cert.Raw}))
 }
 
 // HasAuthority reports whether there is one.
@@ -165,7 +167,7 @@ func writeServer(dir string, o AuthorityOptions, a *Authority) error {
 	if err != nil {
 		return err
 	}
-	return create(filepath.Join(dir, serverFile), b)
+	return durable.Create(filepath.Join(dir, serverFile), b)
 }
 
 func sealKey(key *ecdsa.PrivateKey, o AuthorityOptions) ([]byte, error) {
@@ -210,7 +212,7 @@ func OpenAuthority(dir string, passphrase []byte) (*Authority, error) {
 	if err != nil {
 		return nil, err
 	}
-	b, err := readPrivate(filepath.Join(dir, caKey))
+	b, err := durable.ReadPrivate(filepath.Join(dir, caKey), maxFile)
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w", ErrAuthority, err)
 	}
@@ -326,7 +328,7 @@ func ServerTLS(dir string, now func() time.Time) (*tls.Config, error) {
 	if err != nil {
 		return nil, err
 	}
-	b, err := readPrivate(filepath.Join(dir, serverFile))
+	b, err := durable.ReadPrivate(filepath.Join(dir, serverFile), maxFile)
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w", ErrAuthority, err)
 	}
@@ -343,31 +345,4 @@ func ServerTLS(dir string, now func() time.Time) (*tls.Config, error) {
 		// A session that goes on would be let in by a certificate of before.
 		SessionTicketsDisabled: true,
 	}, nil
-}
-
-// create writes and syncs a file that must not exist.
-func create(path string, b []byte) error {
-	f, err := os.OpenFile(path, os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o600)
-	if err != nil {
-		return err
-	}
-	_, err = f.Write(b)
-	return errors.Join(err, f.Sync(), f.Close())
-}
-
-// readPrivate reads a file that nobody but its owner may read.
-func readPrivate(path string) (b []byte, err error) {
-	f, err := os.Open(path)
-	if err != nil {
-		return nil, err
-	}
-	defer func() { err = errors.Join(err, f.Close()) }()
-	info, err := f.Stat()
-	if err != nil {
-		return nil, err
-	}
-	if info.Mode().Perm()&0o077 != 0 {
-		return nil, fmt.Errorf("others can read %s (mode %04o): run chmod 600", path, info.Mode().Perm())
-	}
-	return io.ReadAll(io.LimitReader(f, maxFile))
 }

@@ -16,6 +16,8 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"github.com/meterseal/meterseal/internal/durable"
 )
 
 // ErrIdentity is returned where a certificate to go by is not there, or is none.
@@ -104,7 +106,7 @@ func (i *Identity) Write(path string) error {
 	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
 		return fmt.Errorf("%w: %w", ErrIdentity, err)
 	}
-	if err := create(path, b); err != nil {
+	if err := durable.Create(path, b); err != nil {
 		return fmt.Errorf("%w: %w", ErrIdentity, err)
 	}
 	return nil
@@ -120,12 +122,12 @@ func WriteKey(path string, key *ecdsa.PrivateKey) error {
 	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
 		return fmt.Errorf("%w: %w", ErrIdentity, err)
 	}
-	return create(path, b)
+	return durable.Create(path, b)
 }
 
 // ReadKey reads what WriteKey wrote.
 func ReadKey(path string) (*ecdsa.PrivateKey, error) {
-	b, err := readPrivate(path)
+	b, err := durable.ReadPrivate(path, maxFile)
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w", ErrIdentity, err)
 	}
@@ -139,7 +141,7 @@ func ReadKey(path string) (*ecdsa.PrivateKey, error) {
 
 // LoadIdentity reads an identity from its file.
 func LoadIdentity(path string) (*Identity, error) {
-	b, err := readPrivate(path)
+	b, err := durable.ReadPrivate(path, maxFile)
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w", ErrIdentity, err)
 	}

@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+
+	"github.com/meterseal/meterseal/internal/durable"
 )
 
 // ChangePassphrase seals the key of the authority in dir with another passphrase, or with its first one. The file is replaced
@@ -16,7 +18,7 @@ func ChangePassphrase(dir string, old, next []byte, work int) (changed bool, err
 		return false, fmt.Errorf("%w: want a passphrase that is not empty", ErrAuthority)
 	}
 	path := filepath.Join(dir, caKey)
-	b, err := readPrivate(path)
+	b, err := durable.ReadPrivate(path, maxFile)
 	if err != nil {
 		return false, fmt.Errorf("%w: %w", ErrAuthority, err)
 	}
@@ -49,20 +51,8 @@ func replace(path string, b []byte) error {
 	if err != nil {
 		return fmt.Errorf("%w: %w", ErrAuthority, err)
 	}
-	f, err := os.CreateTemp(filepath.Dir(path), "."+filepath.Base(path)+".*") // 0600
-	if err != nil {
+	if err := durable.Replace(path, b); err != nil {
 		return fmt.Errorf("%w: %w", ErrAuthority, err)
 	}
-	_, err = f.Write(b)
-	if err = errors.Join(err, f.Sync(), f.Close()); err == nil {
-		err = os.Rename(f.Name(), path)
-	}
-	if err != nil {
-		return fmt.Errorf("%w: %w", ErrAuthority, errors.Join(err, os.Remove(f.Name())))
-	}
-	d, err := os.Open(filepath.Dir(path))
-	if err != nil {
-		return fmt.Errorf("%w: %w", ErrAuthority, err)
-	}
-	return errors.Join(d.Sync(), d.Close())
+	return nil
 }

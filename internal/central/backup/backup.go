@@ -23,6 +23,7 @@ import (
 	"github.com/meterseal/meterseal/internal/central/audit"
 	"github.com/meterseal/meterseal/internal/central/store"
 	"github.com/meterseal/meterseal/internal/central/vault"
+	"github.com/meterseal/meterseal/internal/durable"
 )
 
 // Schema names the form of a backup.
@@ -113,7 +114,7 @@ func Make(ctx context.Context, from Source, dir string) (m Manifest, err error) 
 	if err := os.Rename(tmp, dir); err != nil {
 		return m, fmt.Errorf("backup: %w", err)
 	}
-	return m, syncDir(filepath.Dir(dir))
+	return m, durable.SyncDir(filepath.Dir(dir))
 }
 
 func (from Source) fill(ctx context.Context, dir string) (m Manifest, err error) {
@@ -148,7 +149,7 @@ func (from Source) fill(ctx context.Context, dir string) (m Manifest, err error)
 	if err != nil {
 		return m, err
 	}
-	return m, errors.Join(writeFile(filepath.Join(dir, ManifestName), signed), syncDir(dir))
+	return m, errors.Join(writeFile(filepath.Join(dir, ManifestName), signed), durable.SyncDir(dir))
 }
 
 // secrets adds the root, if it is sealed, and what is in clear in the data directory encrypted to the vault itself.
@@ -253,12 +254,4 @@ func writeFile(path string, b []byte) error {
 	}
 	_, err = f.Write(b)
 	return errors.Join(err, f.Sync(), f.Close())
-}
-
-func syncDir(dir string) error {
-	d, err := os.Open(filepath.Clean(dir))
-	if err != nil {
-		return err
-	}
-	return errors.Join(d.Sync(), d.Close())
 }

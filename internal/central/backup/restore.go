@@ -18,6 +18,7 @@ import (
 	"github.com/meterseal/meterseal/internal/central/audit"
 	"github.com/meterseal/meterseal/internal/central/store"
 	"github.com/meterseal/meterseal/internal/central/vault"
+	"github.com/meterseal/meterseal/internal/durable"
 	"github.com/meterseal/meterseal/internal/role"
 )
 
@@ -164,7 +165,7 @@ func (o Options) place(stage, data string) error {
 		return err
 	}
 	o.at("database in its place")
-	return syncDir(data)
+	return durable.SyncDir(data)
 }
 
 // stage restores into a directory of its own and checks all there is to check.
@@ -248,7 +249,7 @@ func (o Options) tls(dir string, root vault.Hold) error {
 			return err
 		}
 	}
-	return syncDir(to)
+	return durable.SyncDir(to)
 }
 
 // takeOver brings the database to what the journals have, and puts on record that it was restored.

@@ -12,6 +12,8 @@ import (
 	"os"
 	"path/filepath"
 	"sync"
+
+	"github.com/meterseal/meterseal/internal/durable"
 )
 
 // Errors of the key journal.
@@ -98,20 +100,11 @@ func (j *journal) begin() error {
 	if err != nil {
 		return errors.Join(err, f.Close())
 	}
-	if err := errors.Join(j.write(append(head, '\n')), syncDir(filepath.Dir(j.path))); err != nil {
+	if err := errors.Join(j.write(append(head, '\n')), durable.SyncDir(filepath.Dir(j.path))); err != nil {
 		return errors.Join(fmt.Errorf("key journal: %w", err), f.Close())
 	}
 	j.hash = sha256.Sum256(head)
 	return nil
-}
-
-// syncDir makes a new directory entry durable.
-func syncDir(dir string) error {
-	d, err := os.Open(dir)
-	if err != nil {
-		return err
-	}
-	return errors.Join(d.Sync(), d.Close())
 }
 
 // write appends at the known end and syncs.

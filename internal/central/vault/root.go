@@ -16,6 +16,7 @@ import (
 
 	"github.com/meterseal/meterseal/dlms/key"
 	"github.com/meterseal/meterseal/internal/central/audit"
+	"github.com/meterseal/meterseal/internal/durable"
 	"github.com/meterseal/meterseal/internal/transport"
 )
 
@@ -107,15 +108,11 @@ func sealRoot(plain, passphrase []byte, work int) ([]byte, error) {
 
 // writeRoot writes and syncs a file that must not exist: all of it under its name, or nothing.
 func writeRoot(path string, b []byte) error {
-	tmp, err := writeTemp(path, b)
-	if err != nil {
-		return err
-	}
-	err = os.Link(tmp, path)
+	err := durable.Create(path, b)
 	if errors.Is(err, os.ErrExist) {
-		err = fmt.Errorf("%w: %s", ErrExists, path)
+		return fmt.Errorf("%w: %s", ErrExists, path)
 	}
-	return errors.Join(err, os.Remove(tmp), syncDir(filepath.Dir(path)))
+	return err
 }
 
 // Unseal reads the root of the vault in dir. A sealed one needs its passphrase; one in clear is refused with a
@@ -153,23 +150,12 @@ func openRootFile(path string, b, passphrase []byte) (f rootFile, err error) {
 	return f, nil
 }
 
-func readRoot(path string) (b []byte, err error) {
-	f, err := os.Open(path)
-	if err != nil {
-		return nil, err
+func readRoot(path string) ([]byte, error) {
+	b, err := durable.ReadPrivate(path, maxRootFile)
+	if err != nil && !errors.Is(err, os.ErrNotExist) {
+		err = fmt.Errorf("%w: %w", ErrRoot, err)
 	}
-	defer func() { err = errors.Join(err, f.Close()) }()
-	info, err := f.Stat()
-	if err != nil {
-		return nil, err
-	}
-	if info.Mode().Perm()&0o077 != 0 {
-		return nil, fmt.Errorf("%w: others can read %s (mode %04o); run chmod 600", ErrRoot, path, info.Mode().Perm())
-	}
-	if info.Size() > maxRootFile {
-		return nil, fmt.Errorf("%w: %s is longer than %d bytes", ErrRoot, path, maxRootFile)
-	}
-	return io.ReadAll(io.LimitReader(f, maxRootFile))
+	return b, err
 }
 
 func unsealRoot(b, passphrase []byte) ([]byte, error) {

@@ -10,6 +10,8 @@ import (
 	"strings"
 	"sync"
 	"syscall"
+
+	"github.com/meterseal/meterseal/internal/durable"
 )
 
 // errUnchanged ends a change that finds that there is nothing to do.
@@ -111,7 +113,7 @@ func (a *rootAt) write(what string, f rootFile) error {
 	if err := a.sweep(); err != nil {
 		return err
 	}
-	if err := replaceFile(a.path, out, func(point string) error { return crash(what + ", " + point) }); err != nil {
+	if err := durable.ReplaceAt(a.path, out, func(point string) error { return crash(what + ", " + point) }); err != nil {
 		return err
 	}
 	a.seen, err = os.Stat(a.path)

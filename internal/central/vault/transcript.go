@@ -7,12 +7,12 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"os"
 	"path/filepath"
 	"slices"
 	"time"
 
 	"github.com/meterseal/meterseal/internal/central/audit"
+	"github.com/meterseal/meterseal/internal/durable"
 )
 
 // TranscriptFile is the name of the transcript in the vault's directory.
@@ -79,7 +79,7 @@ func WriteTranscript(dir string, signer *audit.Signer, t Transcript) error {
 	if err != nil {
 		return fmt.Errorf("transcript: %w", err)
 	}
-	return replaceFile(filepath.Join(dir, TranscriptFile), signed, nil)
+	return durable.Replace(filepath.Join(dir, TranscriptFile), signed)
 }
 
 func hashOf(s string) string {
@@ -145,42 +145,4 @@ func (t Transcript) Matches(r Hold) error {
 		}
 	}
 	return nil
-}
-
-// replaceFile puts a file in the place of another, or of none: whole, synced and under its name, or not at all. at, if not
-// nil, is asked at each step, for a test of crashes.
-func replaceFile(path string, b []byte, at func(point string) error) error {
-	if at == nil {
-		at = func(string) error { return nil }
-	}
-	if err := at("file, before"); err != nil {
-		return err
-	}
-	tmp, err := writeTemp(path, b)
-	if err != nil {
-		return err
-	}
-	if err := at("file, written"); err != nil {
-		return err // what a crash leaves: the next one takes another name
-	}
-	if err := os.Rename(tmp, path); err != nil {
-		return errors.Join(err, os.Remove(tmp))
-	}
-	if err := at("file, in place"); err != nil {
-		return err
-	}
-	return syncDir(filepath.Dir(path))
-}
-
-// writeTemp writes and syncs a file beside path, that its owner alone can read.
-func writeTemp(path string, b []byte) (name string, err error) {
-	f, err := os.CreateTemp(filepath.Dir(path), "."+filepath.Base(path)+".*") // 0600
-	if err != nil {
-		return "", err
-	}
-	_, err = f.Write(b)
-	if err = errors.Join(err, f.Sync(), f.Close()); err != nil {
-		err = errors.Join(err, os.Remove(f.Name()))
-	}
-	return f.Name(), err
 }

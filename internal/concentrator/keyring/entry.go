@@ -12,7 +12,7 @@ import (
 	"github.com/meterseal/meterseal/dlms/key"
 	"github.com/meterseal/meterseal/dlms/security"
 	"github.com/meterseal/meterseal/internal/bus"
-	"github.com/meterseal/meterseal/internal/concentrator/durable"
+	"github.com/meterseal/meterseal/internal/durable"
 	"github.com/meterseal/meterseal/internal/enrol"
 )
 

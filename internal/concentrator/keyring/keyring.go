@@ -17,14 +17,13 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
-	"strings"
 	"sync"
 
 	"github.com/meterseal/meterseal/dlms"
 	"github.com/meterseal/meterseal/dlms/key"
 	"github.com/meterseal/meterseal/dlms/security"
 	"github.com/meterseal/meterseal/internal/bus"
-	"github.com/meterseal/meterseal/internal/concentrator/durable"
+	"github.com/meterseal/meterseal/internal/durable"
 	"github.com/meterseal/meterseal/internal/enrol"
 	"github.com/meterseal/meterseal/internal/role"
 )
@@ -112,7 +111,7 @@ func (r *Ring) load() error {
 	}
 	found := map[id]dlms.InvocationCounter{}
 	for _, f := range files {
-		if strings.HasPrefix(f.Name(), ".new-") { // left by a crash before it counted
+		if durable.Unfinished(f.Name()) { // left by a crash before it counted
 			if err := os.Remove(filepath.Join(r.cfg.Dir, f.Name())); err != nil {
 				return err
 			}

@@ -450,7 +450,7 @@ func TestWhatACrashLeftIsPutInOrder(t *testing.T) {
 	last := next(t, longTerm(t, r, 1))
 	// A crash after the new file and before the old one was removed, and one in the middle of writing.
 	if err := errors.Join(os.WriteFile(r.path(id{meter, 1}, 1000), before, 0o600),
-		os.WriteFile(filepath.Join(w.dir, ".new-1"), nil, 0o600)); err != nil {
+		os.WriteFile(filepath.Join(w.dir, ".a.1.new"), nil, 0o600)); err != nil {
 		t.Fatal(err)
 	}
 	r = w.restart(r)

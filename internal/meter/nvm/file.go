@@ -3,10 +3,10 @@ package nvm
 import (
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
 	"os"
-	"path/filepath"
+
+	"github.com/meterseal/meterseal/internal/durable"
 )
 
 // maxFile bounds what is read of one meter's file, in bytes. A memory is compacted long before.
@@ -23,7 +23,7 @@ type file struct {
 }
 
 func (f *file) Load(take func([]byte) error) error {
-	b, err := readFile(f.path)
+	b, err := durable.ReadPrivate(f.path, maxFile)
 	if errors.Is(err, fs.ErrNotExist) {
 		f.open = true
 		return nil
@@ -38,27 +38,6 @@ func (f *file) Load(take func([]byte) error) error {
 	}
 	f.size, f.dirt, f.open = end, end < len(b), true
 	return nil
-}
-
-func readFile(path string) (b []byte, err error) {
-	f, err := os.Open(path)
-	if err != nil {
-		return nil, err
-	}
-	defer func() { err = errors.Join(err, f.Close()) }()
-	info, err := f.Stat()
-	if err != nil {
-		return nil, err
-	}
-	if info.Mode().Perm()&0o077 != 0 {
-		return nil, fmt.Errorf("%s holds keys and others can read it (mode %04o); run chmod 600", path, info.Mode().Perm())
-	}
-	if info.Size() > maxFile {
-		return nil, fmt.Errorf("%s: longer than %d bytes", path, maxFile)
-	}
-	b = make([]byte, info.Size())
-	_, err = io.ReadFull(f, b)
-	return b, err
 }
 
 func (f *file) Append(content []byte, durable bool) error {
@@ -122,9 +101,8 @@ func (f *file) Replace(frames [][]byte) error {
 			return err
 		}
 	}
-	moved, err := replaceFile(f.path, b)
-	if err != nil {
-		f.dead = moved // which of the two files a power cut would leave is not known
+	if err := durable.Replace(f.path, b); err != nil {
+		f.dead = errors.Is(err, durable.ErrUnsure) // which of the two files a power cut would leave is not known
 		return fmt.Errorf("meter memory: replace: %w", err)
 	}
 	f.size, f.dirt = len(b), false
@@ -134,30 +112,3 @@ func (f *file) Replace(frames [][]byte) error {
 func (f *file) Size() int { return f.size }
 
 func (f *file) Close() error { return nil }
-
-// replaceFile puts content at path so that a power cut leaves the old file or the new one, whole. moved says that the
-// new one is in place, though perhaps not durably.
-func replaceFile(path string, content []byte) (moved bool, err error) {
-	dir := filepath.Dir(path)
-	tmp, err := os.CreateTemp(dir, tempStart+"*") // mode 0600
-	if err != nil {
-		return false, err
-	}
-	_, err = tmp.Write(content)
-	err = errors.Join(err, tmp.Sync(), tmp.Close())
-	if err == nil {
-		err = os.Rename(tmp.Name(), path)
-	}
-	if err != nil {
-		return false, errors.Join(err, os.Remove(tmp.Name()))
-	}
-	return true, syncFolder(dir)
-}
-
-func syncFolder(path string) error {
-	d, err := os.Open(path)
-	if err != nil {
-		return err
-	}
-	return errors.Join(d.Sync(), d.Close())
-}

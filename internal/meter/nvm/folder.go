@@ -6,17 +6,16 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
-	"strings"
 
 	"github.com/meterseal/meterseal/dlms"
+	"github.com/meterseal/meterseal/internal/durable"
 )
 
 const (
-	lockName  = "lock"
-	fileEnd   = ".nvm"
-	notePerm  = 0o600
-	maxNote   = 4 << 20
-	tempStart = ".new-"
+	lockName = "lock"
+	fileEnd  = ".nvm"
+	notePerm = 0o600
+	maxNote  = 4 << 20
 )
 
 // Folder holds the memories of a fleet, one file for each meter, and keeps other processes out.
@@ -34,9 +33,12 @@ func OpenFolder(path string) (*Folder, error) {
 	if err != nil {
 		return nil, fmt.Errorf("meter memory: lock: %w", err)
 	}
-	if err := tryLock(lock); err != nil {
-		_ = lock.Close() // the error of the lock is the one to report
-		return nil, fmt.Errorf("%s: %w", path, err)
+	ok, err := durable.TryLock(lock)
+	if err == nil && !ok {
+		err = fmt.Errorf("%w; stop it, or give this fleet a folder of its own", ErrInUse)
+	}
+	if err != nil {
+		return nil, errors.Join(fmt.Errorf("%s: %w", path, err), lock.Close())
 	}
 	f := &Folder{path: path, lock: lock}
 	if err := f.sweep(); err != nil {
@@ -51,7 +53,7 @@ func (f *Folder) sweep() error {
 		return err
 	}
 	for _, e := range entries {
-		if strings.HasPrefix(e.Name(), tempStart) {
+		if durable.Unfinished(e.Name()) {
 			if err := os.Remove(filepath.Join(f.path, e.Name())); err != nil {
 				return err
 			}
@@ -67,12 +69,9 @@ func (f *Folder) Memory(title dlms.SystemTitle) Memory {
 
 // Note reads a small file of the fleet, nil where there is none.
 func (f *Folder) Note(name string) ([]byte, error) {
-	b, err := readFile(filepath.Join(f.path, name))
+	b, err := durable.ReadPrivate(filepath.Join(f.path, name), maxNote)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, nil
-	}
-	if err == nil && len(b) > maxNote {
-		err = fmt.Errorf("%s: longer than %d bytes", name, maxNote)
 	}
 	if err != nil {
 		return nil, fmt.Errorf("meter memory: %w", err)
@@ -82,7 +81,7 @@ func (f *Folder) Note(name string) ([]byte, error) {
 
 // SetNote writes a small file of the fleet, durably.
 func (f *Folder) SetNote(name string, content []byte) error {
-	if _, err := replaceFile(filepath.Join(f.path, name), content); err != nil {
+	if err := durable.Replace(filepath.Join(f.path, name), content); err != nil {
 		return fmt.Errorf("meter memory: %w", err)
 	}
 	return nil

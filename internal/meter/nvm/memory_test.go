@@ -203,7 +203,7 @@ func TestAFolderIsServedByOneProcessAtATime(t *testing.T) {
 
 func TestAnUnfinishedReplacementIsSweptAndTheOldMemoryStays(t *testing.T) {
 	dir, _, _ := memoryFile(t)
-	left := filepath.Join(dir, ".new-123")
+	left := filepath.Join(dir, ".a.nvm.123.new")
 	if err := os.WriteFile(left, []byte("half"), 0o600); err != nil {
 		t.Fatal(err)
 	}

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 )
 
@@ -147,5 +148,67 @@ func TestNothingIsAppendedToAFileThatAnotherHasTakenThePlaceOf(t *testing.T) {
 	}
 	if err := o.Append([]byte("two")); !errors.Is(err, os.ErrClosed) {
 		t.Errorf("after Close: got %v", err)
+	}
+}
+
+func TestAFileIsReplacedWholeOrNotAtAll(t *testing.T) {
+	crash := errors.New("crash")
+	for _, point := range []string{"file, before", "file, written", "file, in place", ""} {
+		dir := t.TempDir()
+		path := filepath.Join(dir, "state")
+		if err := Replace(path, []byte("old")); err != nil {
+			t.Fatal(err)
+		}
+		err := ReplaceAt(path, []byte("new"), func(at string) error {
+			if at == point {
+				return crash
+			}
+			return nil
+		})
+		if (point == "") != (err == nil) || point != "" && !errors.Is(err, crash) {
+			t.Errorf("%q: got %v", point, err)
+		}
+		want := "old"
+		if point == "file, in place" || point == "" {
+			want = "new"
+		}
+		if b, err := os.ReadFile(path); err != nil || string(b) != want {
+			t.Errorf("%q: got %q, %v, want %q", point, b, err, want)
+		}
+		left, err := os.ReadDir(dir)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, f := range left {
+			if f.Name() != "state" && !Unfinished(f.Name()) {
+				t.Errorf("%q: left %s", point, f.Name())
+			}
+		}
+	}
+}
+
+func TestAFileIsMadeOnceAndForItsOwnerAlone(t *testing.T) {
+	dir := t.TempDir()
+	path := filepath.Join(dir, "key")
+	if err := Create(path, []byte("first")); err != nil {
+		t.Fatal(err)
+	}
+	if err := Create(path, []byte("second")); !errors.Is(err, os.ErrExist) {
+		t.Errorf("over another: got %v", err)
+	}
+	if b, err := ReadPrivate(path, 5); err != nil || string(b) != "first" {
+		t.Errorf("got %q, %v", b, err)
+	}
+	if _, err := ReadPrivate(path, 4); err == nil || !strings.Contains(err.Error(), "longer than 4 bytes") {
+		t.Errorf("longer than the limit: got %v", err)
+	}
+	if err := os.Chmod(path, 0o640); err != nil {
+		t.Fatal(err)
+	}
+	if b, err := ReadPrivate(path, 5); err == nil || b != nil || !strings.Contains(err.Error(), "run chmod 600") {
+		t.Errorf("others can read it: got %q, %v", b, err)
+	}
+	if left, err := os.ReadDir(dir); err != nil || len(left) != 1 {
+		t.Errorf("left: %v, %v", left, err)
 	}
 }

@@ -16,7 +16,7 @@ func Lock(dir string) (unlock func() error, err error) {
 	if err != nil {
 		return nil, fmt.Errorf("lock %s: %w", dir, err)
 	}
-	ok, err := tryLock(f)
+	ok, err := TryLock(f)
 	if err == nil && !ok {
 		err = ErrLocked
 	}

@@ -9,7 +9,6 @@ import (
 	"hash/crc32"
 	"io"
 	"os"
-	"path/filepath"
 	"sync"
 )
 
@@ -169,7 +168,7 @@ func ReplaceLines(path string, content ...[]byte) error {
 	if _, err := WriteLines(path, content...); err != nil {
 		return err
 	}
-	return SyncDir(filepath.Dir(path))
+	return sure(path)
 }
 
 // WriteLines is ReplaceLines for many files of one directory: the name is durable when the caller has called SyncDir. It
@@ -179,5 +178,5 @@ func WriteLines(path string, content ...[]byte) (*Lines, error) {
 	for _, c := range content {
 		b = framed(b, c)
 	}
-	return &Lines{path: path, size: int64(len(b))}, put(path, b)
+	return &Lines{path: path, size: int64(len(b))}, put(path, b, anyway)
 }
