@@ -20,8 +20,8 @@ import (
 // How much a Reconciler has in hand. Many concentrators at once share their commits, and one whose line is slow holds
 // nobody up; a pass takes a few times as many, because it ends when its last one does.
 const (
-	DefaultConcentrators = 64
-	DefaultBatch         = 12_800
+	DefaultConcentrators = 128
+	DefaultBatch         = 25_600
 )
 
 // Config says what a Reconciler works with. Store, Vault, Provisioner, Hand and Now are required.
