@@ -53,7 +53,9 @@ func (k *keeper) backupCommand() *cobra.Command {
 		Short: "Make a backup in a new directory, of a running central system or one at rest",
 		Long: `Makes a backup in the new directory DIR: the database as of its last commit, the root if a passphrase seals it (one in
 clear is left out: keep its own copy apart), the certificates encrypted to the vault, and a signed manifest. A running
-central system goes on meanwhile. The key journal is not in it: it has its own place, on another disk.`,
+central system goes on meanwhile. The key journal is not in it: it has its own place, on another disk.
+
+It warns where fewer than two people could approve a restore of it.`,
 		Example: "  meterseal vault backup /backup/monday --config central.yaml",
 		Args:    exactly(1),
 		RunE: func(c *cobra.Command, args []string) error {
@@ -68,6 +70,9 @@ central system goes on meanwhile. The key journal is not in it: it has its own p
 			b, err := k.backup(c, cfg, dir)
 			if err != nil {
 				return err
+			}
+			for _, w := range b.Warnings {
+				notef(c, "warning: %s", w)
 			}
 			return k.show(c, b, func() error {
 				return printf(c, "%s: %d meters, %d keys, %d bytes%s\n", b.Dir, b.Meters, b.Keys, b.Bytes, withoutRoot(b))

@@ -25,19 +25,27 @@ func (is *IS) Backup(ctx context.Context, dir string) (api.Backup, error) {
 	if err != nil {
 		return api.Backup{}, err
 	}
-	return toldOf(dir, m), is.audit.Append(ctx, audit.Entry{Actor: who(ctx), Action: actionBackedUp, Phase: audit.Done})
+	out, err := toldOf(ctx, dir, m, is.gate.People())
+	return out, errors.Join(err, is.audit.Append(ctx, audit.Entry{Actor: who(ctx), Action: actionBackedUp, Phase: audit.Done}))
 }
 
 // actionBackedUp is a backup, in the audit log. It is not in the backup itself.
 const actionBackedUp audit.Action = "vault.backed-up"
 
-func toldOf(dir string, m backup.Manifest) api.Backup {
+// toldOf says what a backup is, and what is wrong with it: one that too few people stand behind cannot be brought back.
+func toldOf(ctx context.Context, dir string, m backup.Manifest, people access.People) (api.Backup, error) {
 	out := api.Backup{Dir: dir, Vault: m.Vault, MadeAt: m.MadeAt, Meters: m.Meters, Keys: m.Keys}
 	for _, f := range m.Files {
 		out.Bytes += f.Bytes
 		out.Root = out.Root || f.Name == vault.RootFile
 	}
-	return out
+	rule, _ := access.RuleOf(access.OpRestore)
+	behind, err := people.Holding(ctx, rule.Roles...)
+	if len(behind) < 2 {
+		out.Warnings = append(out.Warnings, fmt.Sprintf("a restore of it takes two people, %s, and it knows %d: let another one in (meterseal central people add) and make a backup again",
+			access.Names(rule.Roles, "or"), len(behind)))
+	}
+	return out, err
 }
 
 // House is the data directory of a central system that is not running, opened for what is done to its vault from outside:
@@ -84,7 +92,7 @@ func (h *House) Backup(ctx context.Context, dir string) (api.Backup, error) {
 	if err != nil {
 		return api.Backup{}, err
 	}
-	return toldOf(dir, m), nil
+	return toldOf(ctx, dir, m, h.people())
 }
 
 // VaultStatus is how a vault stands.

@@ -132,6 +132,8 @@ type Backup struct {
 	Bytes  int64     `json:"bytes"`
 	// Root says whether the vault's sealed root is in it; one in clear is not.
 	Root bool `json:"root"`
+	// Warnings say what would keep it from being brought back.
+	Warnings []string `json:"warnings,omitempty"`
 }
 
 // Status counts what the IS knows.
