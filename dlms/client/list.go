@@ -80,7 +80,7 @@ func (m *Machine) finishSetList(p apdu.SetResponse) error {
 	case len(p.List) != m.op.list:
 		return fmt.Errorf("%w: want %d results, got %d", ErrAnswer, m.op.list, len(p.List))
 	}
-	m.results = p.List
+	m.list = p.List
 	return nil
 }
 
@@ -94,7 +94,7 @@ func (m *Machine) finishActionList(list []apdu.ActionOutcome) error {
 	case len(list) != m.op.list:
 		return fmt.Errorf("%w: want %d outcomes, got %d", ErrAnswer, m.op.list, len(list))
 	}
-	m.outcomes = list
+	m.list = list
 	m.keep()
 	return nil
 }

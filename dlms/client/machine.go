@@ -50,10 +50,8 @@ type Machine struct {
 	global, session channel
 	fresh           key.Dedicated // the session key, until settle has made the session of it
 
-	value    dlms.Data
-	values   []apdu.GetResult
-	results  []dlms.DataAccessResult
-	outcomes []apdu.ActionOutcome
+	value dlms.Data
+	list  any // the results of an operation with a list: []apdu.GetResult, []dlms.DataAccessResult or []apdu.ActionOutcome
 
 	out  []byte // what is sent: room for a header, and an APDU
 	part []byte // what is sent: a general block
@@ -185,13 +183,19 @@ func (m *Machine) Established() bool { return m.state == stateOpen }
 func (m *Machine) Value() dlms.Data { return m.value }
 
 // Values returns the results of the last GetList, one for each attribute.
-func (m *Machine) Values() []apdu.GetResult { return m.values }
+func (m *Machine) Values() []apdu.GetResult { return listOf[apdu.GetResult](m) }
 
 // Results returns the results of the last SetList, one for each attribute.
-func (m *Machine) Results() []dlms.DataAccessResult { return m.results }
+func (m *Machine) Results() []dlms.DataAccessResult { return listOf[dlms.DataAccessResult](m) }
 
 // Outcomes returns the outcomes of the last ActionList, one for each method.
-func (m *Machine) Outcomes() []apdu.ActionOutcome { return m.outcomes }
+func (m *Machine) Outcomes() []apdu.ActionOutcome { return listOf[apdu.ActionOutcome](m) }
+
+// listOf returns the results of the last operation if it was one with a list of them.
+func listOf[T any](m *Machine) []T {
+	list, _ := m.list.([]T)
+	return list
+}
 
 // Authenticated reports whether every answer to the last operation had an authentication tag that verified. It is
 // false where nothing is ciphered, and may be with Config.EncryptedOnly.
@@ -214,7 +218,7 @@ func (m *Machine) start(want state) error {
 	case m.state != want:
 		return fmt.Errorf("%w: the association is %s", ErrState, m.state)
 	}
-	m.value, m.values, m.results, m.outcomes, m.forgeable = dlms.Data{}, nil, nil, nil, false
+	m.value, m.list, m.forgeable = dlms.Data{}, nil, false
 	return nil
 }
 

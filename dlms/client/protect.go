@@ -45,7 +45,7 @@ func refuse(format string, args ...any) error { return refusal{fmt.Errorf(format
 func isRefusal(err error) bool { return errors.As(err, new(refusal)) }
 
 // firstRoom is the size that the buffer for what is sent begins with, in bytes.
-const firstRoom = 256
+const firstRoom = 192
 
 // room returns where an APDU to be sent is appended: behind the place for the header of its protection.
 func (m *Machine) room() []byte {

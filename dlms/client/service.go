@@ -30,12 +30,10 @@ type operation struct {
 	id   apdu.InvokeID
 	list int // attributes or methods in a request with list
 
-	upload []byte // what of the value is still to be sent
-	sent   uint32 // number of the last block sent
-	chunk  int    // bytes in a block
-
-	download []byte // what has come so far
-	got      uint32 // number of the last block received
+	upload    []byte // what of the value is still to be sent
+	chunk     int    // bytes in a block
+	download  []byte // what has come so far
+	sent, got uint32 // numbers of the last block in each direction
 
 	transfer transfer
 }
@@ -266,7 +264,7 @@ func (m *Machine) finishList(list []apdu.GetResult) error {
 	if len(list) != m.op.list {
 		return fmt.Errorf("%w: want %d results, got %d", ErrAnswer, m.op.list, len(list))
 	}
-	m.values = list
+	m.list = list
 	m.keep()
 	return nil
 }
