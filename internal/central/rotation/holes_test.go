@@ -9,6 +9,7 @@ import (
 	"testing"
 
 	"github.com/meterseal/meterseal/dlms"
+	"github.com/meterseal/meterseal/dlms/key"
 	"github.com/meterseal/meterseal/internal/bus"
 	"github.com/meterseal/meterseal/internal/central/lease"
 	"github.com/meterseal/meterseal/internal/role"
@@ -312,6 +313,38 @@ func TestASearchThatFindsTheVersionInForceChangesNothing(t *testing.T) {
 		if got := s.meterHolds(r); got != 1 || s.count[r] != 0 {
 			t.Errorf("%s: want v1 and no transfer, got v%d after %d", r, got, s.count[r])
 		}
+	}
+}
+
+// flooded is a scripted world in which somebody has the meter write its main log full after its first change.
+type flooded struct {
+	*scripted
+	from int // the transfer of CC_LOCALE from which on the event stays
+}
+
+// Shows implements Hand.
+func (f *flooded) Shows(ctx context.Context, k MeterRole) (key.CheckValue, bool, error) {
+	cv, logged, err := f.scripted.Shows(ctx, k)
+	return cv, logged && f.count[role.CCLOCALE] >= f.from, err
+}
+
+func TestAKeyWhoseEventWasPushedOutOfTheLogIsReplacedAndNotOnItsWayForEver(t *testing.T) {
+	f := &flooded{scripted: newScripted(t), from: 3}
+	askAll(t, f.world)
+	for range 40 {
+		r := f.process()
+		r.cfg.Hand = f
+		if _, err := r.Pass(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		f.now = f.now.Add(r.cfg.RetryMax * 2)
+	}
+	f.reach(t)
+	if got := f.meterHolds(role.CCLOCALE); got != 4 || f.count[role.CCLOCALE] != 3 {
+		t.Errorf("want v4 after three transfers, got v%d after %d", got, f.count[role.CCLOCALE])
+	}
+	if got := f.meterHolds(role.CCIS); got != 2 {
+		t.Errorf("CC_IS, which is proven otherwise: want v2, got v%d", got)
 	}
 }
 

@@ -29,6 +29,10 @@ func (r *Reconciler) prove(ctx context.Context, cs []*Change) {
 		case notInForce:
 			open = append(open, c)
 		default:
+			if errors.Is(p.err, errUnlogged) && c.Attempts >= unloggedTries {
+				r.anew(ctx, c, fmt.Errorf("%w, and has not had it for %d tries: a new version is to leave another one", p.err, c.Attempts))
+				continue
+			}
 			r.entry(ctx, c, p.err)
 			r.later(c, p.err)
 		}
@@ -109,13 +113,20 @@ func (r *Reconciler) shown(ctx context.Context, k role.KeyRef, fresh bool) (verd
 	case err != nil:
 		return unknown, err
 	case got == want && fresh && !logged:
-		return unknown, fmt.Errorf("the meter shows %s but its main log has no event of the change", k)
+		return unknown, fmt.Errorf("%s: %w", k, errUnlogged)
 	case got == want:
 		return inForce, nil
 	default:
 		return notInForce, fmt.Errorf("the meter shows check value %s for %s", got, k)
 	}
 }
+
+// errUnlogged is for a key that the meter shows and whose event is not in its main log. A log has an end: what was written
+// since may have pushed the event out, and a concentrator can have things written.
+var errUnlogged = errors.New("the meter shows the key, but its main log has no event of the change")
+
+// unloggedTries is how often an event is looked for. A key without one is never proven, and would be on its way for ever.
+const unloggedTries = 5
 
 // finish notes proofs in the vault, and with them in the rows, and tells the concentrator.
 func (r *Reconciler) finish(ctx context.Context, cs []*Change) {
@@ -173,12 +184,19 @@ func (r *Reconciler) tell(ctx context.Context, cs []*Change, version func(*Chang
 // again gives n+1 up, because n was proven in force, and asks for a further version: n+1 may have been tried on a
 // meter that zeroed its counters for it, so it is never sent a second time.
 func (r *Reconciler) again(ctx context.Context, c *Change) {
-	if err := r.giveUp(ctx, c.to()); err != nil {
-		r.later(c, err)
-		return
+	r.anew(ctx, c, fmt.Errorf("v%d was not taken, v%d is still in force", c.To, c.From))
+}
+
+// anew gives the version on its way up, if there is one, and asks for another.
+func (r *Reconciler) anew(ctx context.Context, c *Change, why error) {
+	if c.To != 0 {
+		if err := r.giveUp(ctx, c.to()); err != nil {
+			r.later(c, err)
+			return
+		}
 	}
 	c.Tried++
-	r.later(c, fmt.Errorf("v%d was not taken, v%d is still in force", c.To, c.From))
+	r.later(c, why)
 	c.Step, c.To = StepWanted, 0
 }
 
@@ -241,15 +259,7 @@ func (r *Reconciler) candidates(ctx context.Context, c *Change) (list []role.Key
 
 // replace asks for a fresh version of a key of which no version that may be in force is.
 func (r *Reconciler) replace(ctx context.Context, c *Change) {
-	if c.To != 0 {
-		if err := r.giveUp(ctx, c.to()); err != nil {
-			r.later(c, err)
-			return
-		}
-	}
-	c.Tried++
-	r.later(c, fmt.Errorf("neither v%d nor v%d is in force: a new version takes their place", c.To, c.From))
-	c.Step, c.To = StepWanted, 0
+	r.anew(ctx, c, fmt.Errorf("neither v%d nor v%d is in force: a new version takes their place", c.To, c.From))
 }
 
 // giveUp abandons a version that turned out not to be in force, unless it was proven once: it is superseded then, when
