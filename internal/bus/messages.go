@@ -57,6 +57,9 @@ const (
 	FaultNoKey       FaultCode = "no_key"
 	FaultUnreachable FaultCode = "unreachable"
 	FaultUnknown     FaultCode = "outcome_unknown"
+	// FaultKeyRefused: the meter, or somebody in its place, took no key that the concentrator has. What the concentrator itself
+	// refuses, or the meter for another reason, is FaultRefused, and casts no doubt on a key.
+	FaultKeyRefused FaultCode = "key_refused"
 	// FaultLogGap answers an Up: the central system knows the concentrator's log only up to the entry before From. It was
 	// taken back to an earlier time, or an entry is missing.
 	FaultLogGap FaultCode = "log_gap"

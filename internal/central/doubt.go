@@ -55,12 +55,12 @@ func (is *IS) doubt(ctx context.Context, keys []rotation.MeterRole) (still []rot
 // lacking looks at what a concentrator says of meters that it could not open an association with: it is given its keys where
 // it lacks one, and a meter of its own that refuses what it has is searched for.
 func (is *IS) lacking(ctx context.Context, d dlms.SystemTitle, failed []bus.MeterFault) error {
-	if slices.ContainsFunc(failed, func(f bus.MeterFault) bool { return f.Code == bus.FaultNoKey || f.Code == bus.FaultRefused }) {
+	if slices.ContainsFunc(failed, func(f bus.MeterFault) bool { return f.Code == bus.FaultNoKey || f.Code == bus.FaultKeyRefused }) {
 		is.greet(d)
 	}
 	var titles []dlms.SystemTitle
 	for _, f := range failed {
-		if f.Code == bus.FaultRefused {
+		if f.Code == bus.FaultKeyRefused {
 			titles = append(titles, f.Meter)
 		}
 	}

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/meterseal/meterseal/dlms"
+	"github.com/meterseal/meterseal/internal/bus"
 	"github.com/meterseal/meterseal/internal/central/api"
 	"github.com/meterseal/meterseal/internal/central/vault"
 )
@@ -76,5 +77,29 @@ func TestARotationOfMoreKeysThanOneCommitMayHaveIsACampaigns(t *testing.T) {
 	}
 	if n, _, err := is.store.Changes().Open(t.Context()); err != nil || n != 0 {
 		t.Errorf("want no change asked for, got %d, %v", n, err)
+	}
+}
+
+func TestOnlyAMeterThatTookNoKeyIsSearchedFor(t *testing.T) {
+	is := opened(t)
+	titles := peopled(t, is, 3, 3)
+	for code, want := range map[bus.FaultCode]int{
+		bus.FaultRefused: 0, bus.FaultUnreachable: 0, bus.FaultUnknown: 0, bus.FaultNoMeter: 0, bus.FaultExpired: 0, bus.FaultKeyRefused: 3,
+	} {
+		var failed []bus.MeterFault
+		for _, m := range titles { // busy, claimed, without rows of a day: its key is not in doubt
+			failed = append(failed, bus.MeterFault{Meter: m, Code: code})
+		}
+		before, _, err := is.store.Changes().Open(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := is.lacking(t.Context(), dcTitle, failed); err != nil {
+			t.Fatal(err)
+		}
+		after, _, err := is.store.Changes().Open(t.Context())
+		if err != nil || after-before != want {
+			t.Errorf("%s: want %d searches, got %d, %v", code, want, after-before, err)
+		}
 	}
 }

@@ -90,7 +90,7 @@ func associateFault(t dlms.SystemTitle, errs []error) error {
 	for i, err := range errs {
 		texts[i] = err.Error()
 		if answered(err) {
-			code = bus.FaultRefused
+			code = bus.FaultKeyRefused
 		}
 	}
 	return &bus.Fault{Code: code, Text: fmt.Sprintf("no association with meter %s: %s", t, strings.Join(texts, "; "))}

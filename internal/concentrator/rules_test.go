@@ -219,7 +219,7 @@ func TestAPendingKeyIsNotTriedEvenWhenTheMeterHasIt(t *testing.T) {
 	w.order(bus.Order{Provision: &bus.Provision{Keys: []bus.ProvisionKey{w.sealed(m, 2, bus.PhasePending, next, 1)}}})
 	w.transferLAN(0, next)
 	r := w.collect()
-	if len(r.Failed) != 1 || r.Failed[0].Code != bus.FaultRefused {
+	if len(r.Failed) != 1 || r.Failed[0].Code != bus.FaultKeyRefused {
 		t.Errorf("the old key is out of force: %+v", r)
 	}
 	w.phase(0, 2, bus.PhaseSent)

@@ -63,7 +63,7 @@ func (h *Hand) Perform(ctx context.Context, meter dlms.SystemTitle, ops ...bus.O
 	reply, err := order(ctx, h.cfg.Bus, place.Concentrator, bus.Order{Perform: &bus.Perform{Meter: meter, Ops: ops}})
 	if err != nil {
 		var f *bus.Fault
-		if h.cfg.NoKey != nil && errors.As(err, &f) && (f.Code == bus.FaultNoKey || f.Code == bus.FaultRefused) {
+		if h.cfg.NoKey != nil && errors.As(err, &f) && (f.Code == bus.FaultNoKey || f.Code == bus.FaultKeyRefused) {
 			h.cfg.NoKey(place.Concentrator)
 		}
 		return err

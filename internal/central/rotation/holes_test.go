@@ -196,7 +196,7 @@ func TestEveryKindOfErrorLeadsToTheProof(t *testing.T) {
 		"cut off": io.ErrUnexpectedEOF, "timed out": context.DeadlineExceeded, "stopped": context.Canceled, "refused": ErrRefused,
 		"not entered": ErrEntry, "not opened": errors.New("something new"), "wrapped": fmt.Errorf("far away: %w", io.EOF),
 	}
-	for _, code := range []bus.FaultCode{bus.FaultRefused, bus.FaultExpired, bus.FaultNoMeter, bus.FaultNoKey, bus.FaultUnreachable, bus.FaultUnknown, "new"} {
+	for _, code := range []bus.FaultCode{bus.FaultRefused, bus.FaultExpired, bus.FaultNoMeter, bus.FaultNoKey, bus.FaultUnreachable, bus.FaultUnknown, bus.FaultKeyRefused, "new"} {
 		kinds["fault "+string(code)] = &bus.Fault{Code: code}
 	}
 	for code := range 256 {
