@@ -139,6 +139,10 @@ func (m *Meter) transfer(env *cosem.Env, setup dlms.OBIS, id uint8, wrapped []by
 	if !ok {
 		return dlms.ActionObjectUndefined
 	}
+	fault := m.kind.options.keyFault()
+	if fault == KeyFeigned {
+		return nil
+	}
 	replaced, err := m.take(r, id, wrapped)
 	if err != nil {
 		m.kind.options.Log.Warn("meter.key.refused", "system_title", m.state.birth.title, "role", r.String(),
@@ -149,6 +153,9 @@ func (m *Meter) transfer(env *cosem.Env, setup dlms.OBIS, id uint8, wrapped []by
 		"client", env.ClientName, "generation", replaced+1)
 	if !m.kind.options.Without.Off(defence.ClosingOldAssociations) {
 		env.After(func() { m.server.CloseGeneration(setup, replaced) })
+	}
+	if fault == KeyDenied {
+		return dlms.ActionOtherReason
 	}
 	return nil
 }

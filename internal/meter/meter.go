@@ -46,6 +46,25 @@ type Options struct {
 	Zone *time.Location
 	// Without takes defences away, for the simulation alone.
 	Without defence.Set
+	// KeyFault, if set, is asked with each key transfer what the firmware does wrong, for the simulation alone.
+	KeyFault func() KeyFault
+}
+
+// KeyFault is what firmware that is wrong does with a key that it was sent.
+type KeyFault int
+
+// The faults. A meter that is KeyHonest says what it does.
+const (
+	KeyHonest  KeyFault = iota
+	KeyDenied           // takes the key and answers that it did not
+	KeyFeigned          // answers success and does not take the key
+)
+
+func (o *Options) keyFault() KeyFault {
+	if o.KeyFault == nil {
+		return KeyHonest
+	}
+	return o.KeyFault()
 }
 
 // kind is what all meters of a process and a profile share.

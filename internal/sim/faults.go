@@ -3,6 +3,8 @@ package sim
 import (
 	"context"
 	"time"
+
+	"github.com/meterseal/meterseal/internal/meter"
 )
 
 // odds is a fault and how often it comes: one time in that many.
@@ -43,6 +45,28 @@ var lies = []odds{
 	{"lie: failed, and it was done", 12},
 	{"lie: another meter's answer", 20},
 	{"lie: held back past its deadline", 20},
+}
+
+// keyFaults are what the firmware of a meter does wrong with a key that it was sent.
+var keyFaults = []odds{
+	{keyDenied, 30},
+	{keyFeigned, 30},
+}
+
+const (
+	keyDenied  = "a meter answers NOT_OK to a key that it took"
+	keyFeigned = "a meter answers success to a key that it did not take"
+)
+
+// keyFault draws what a meter does with a key that it was just sent.
+func (w *World) keyFault() meter.KeyFault {
+	switch w.draw(keyFaults) {
+	case keyDenied:
+		return meter.KeyDenied
+	case keyFeigned:
+		return meter.KeyFeigned
+	}
+	return meter.KeyHonest
 }
 
 // draw decides which fault of a list comes, if any, and counts it.

@@ -151,6 +151,13 @@ func TestNoMeterIsLost(t *testing.T) {
 	if q.sum.KeyChanges == 0 || q.sum.Faults == 0 {
 		t.Errorf("nothing was tried: %+v", q.sum)
 	}
+	if q.sum.KeyChanges >= enough {
+		for _, k := range faultKinds() {
+			if q.sum.FaultKinds[k] == 0 {
+				t.Errorf("of %d faults none was %q: what is never injected proves nothing", q.sum.Faults, k)
+			}
+		}
+	}
 	if *flagOut == "" {
 		return
 	}
@@ -161,6 +168,32 @@ func TestNoMeterIsLost(t *testing.T) {
 	if err != nil {
 		t.Error(err)
 	}
+}
+
+// enough is how many key changes have seen every fault.
+const enough = 20_000
+
+// faultKinds are all faults that a world may draw.
+func faultKinds() []string {
+	kinds := []string{
+		"meter power cut", "meter restarted", "central system restarted", "concentrator restarted", "clock of a concentrator jumps",
+		"clock of the central system jumps", "an old request is replayed by a stranger", "message up lost", "acknowledgement lost",
+		"meter moved to another concentrator", "concentrator stolen and evicted", "an evicted concentrator replays all that it saw",
+		"a node is paused in the middle of a step", "a process that was taken for dead goes on beside its successor",
+		"lie: an old order carried out again", "lie: an order carried out after its deadline",
+	}
+	for _, point := range []string{"commit, before", "commit, after", "journal, before", "journal, after"} {
+		kinds = append(kinds, "central system dies: "+point)
+	}
+	for _, list := range [][]odds{lineFaults, wanFaults, lies, keyFaults} {
+		for _, o := range list {
+			kinds = append(kinds, o.fault)
+		}
+	}
+	for _, p := range pasts {
+		kinds = append(kinds, p.fault)
+	}
+	return kinds
 }
 
 func oneSeed(t *testing.T, opt Options) Result {

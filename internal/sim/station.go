@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"path/filepath"
+	"slices"
 	"time"
 
 	"github.com/meterseal/meterseal/dlms"
@@ -27,7 +28,7 @@ type station struct {
 	take  func(context.Context, bus.Order) bus.Reply
 	late  [][]byte    // orders that are still on the WAN
 	hoard []bus.Order // orders a liar has kept, with the wrapped keys in them
-	old   [][]byte    // answers a liar may tell again
+	old   []bus.Reply // answers a liar may tell again
 	down  bool
 	// hold, in a test, says which orders stay on the WAN.
 	hold func(o bus.Order) bool
@@ -126,10 +127,11 @@ func (s *station) deliver(ctx context.Context, data []byte) []byte {
 	if s.down {
 		return nil
 	}
-	var o bus.Order
-	if s.hold != nil && json.Unmarshal(data, &o) == nil && s.hold(o) {
-		s.late = append(s.late, data)
-		return nil
+	if s.hold != nil {
+		if o, err := bus.ReadOrder(data); err == nil && s.hold(o) {
+			s.late = append(s.late, data)
+			return nil
+		}
 	}
 	if !s.liar || s.w.calm {
 		return s.inbox.Take(ctx, data, s.take)
@@ -137,12 +139,28 @@ func (s *station) deliver(ctx context.Context, data []byte) []byte {
 	return s.lie(ctx, data)
 }
 
-// keep hoards what a liar may carry out again: blobs that it cannot open.
+// hoardable bounds what is hoarded of each kind.
+const hoardable = 200
+
+// keep hoards what a liar may carry out again: wrapped keys that it cannot open, and envelopes of which it cannot say what
+// is in them.
 func (s *station) keep(data []byte) {
-	var o bus.Order
-	if json.Unmarshal(data, &o) == nil && o.Perform != nil && len(s.hoard) < 200 {
-		s.hoard = append(s.hoard, o)
+	o, err := bus.ReadOrder(data)
+	if err != nil || o.Perform == nil && o.Relay == nil {
+		return
 	}
+	same := func(h bus.Order) bool { return (h.Relay == nil) == (o.Relay == nil) }
+	n := 0
+	for _, h := range s.hoard {
+		if same(h) {
+			n++
+		}
+	}
+	if n == hoardable {
+		i := slices.IndexFunc(s.hoard, same)
+		s.hoard = slices.Delete(s.hoard, i, i+1)
+	}
+	s.hoard = append(s.hoard, o)
 }
 
 // again carries out a hoarded order in a session of the liar's own.
@@ -166,18 +184,43 @@ func (s *station) lie(ctx context.Context, data []byte) []byte {
 		s.inbox.Take(ctx, data, s.take)
 		return s.pretend(data, 3)
 	case "lie: another meter's answer":
-		if len(s.old) > 0 {
+		if answer := s.another(data); answer != nil {
 			s.inbox.Take(ctx, data, s.take)
-			return s.old[s.w.IntN(len(s.old))]
+			return answer
 		}
 	case "lie: held back past its deadline":
 		s.late = append(s.late, data)
 		return nil
 	}
 	answer := s.inbox.Take(ctx, data, s.take)
-	s.old = append(s.old, answer)
-	if len(s.old) > 50 {
-		s.old = s.old[1:]
+	if o, err := bus.ReadOrder(data); err == nil {
+		if r, err := bus.ReadReply(s.title, o.ID, answer); err == nil {
+			s.old = append(s.old[max(0, len(s.old)-hoardable):], r)
+		}
 	}
 	return answer
+}
+
+// another is an earlier answer of the same kind, made to fit this order: of another meter, or of another time.
+func (s *station) another(data []byte) []byte {
+	o, err := bus.ReadOrder(data)
+	if err != nil {
+		return nil
+	}
+	var fit []bus.Reply
+	for _, r := range s.old {
+		if (r.Relay != nil) == (o.Relay != nil) && (r.Perform != nil) == (o.Perform != nil) && (r.Provision != nil) == (o.Provision != nil) {
+			fit = append(fit, r)
+		}
+	}
+	if len(fit) == 0 {
+		return nil
+	}
+	r := fit[s.w.IntN(len(fit))]
+	r.ID = o.ID
+	b, err := json.Marshal(r)
+	if err != nil {
+		return nil
+	}
+	return b
 }

@@ -3,7 +3,6 @@ package sim
 import (
 	"bytes"
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -138,7 +137,7 @@ func (w *World) meters(ctx context.Context, to transport.Public) error {
 	}
 	k, err := meter.NewKind(w.opt.Profile, meter.Options{
 		Now: w.now, Rand: w.keys, WrapAEAD: w.oracle.wrap("meter"), Curve: loadcurve.Household(w.now().Add(-time.Hour), 1),
-		Without: w.opt.Without, Log: w.opt.Log,
+		Without: w.opt.Without, Log: w.opt.Log, KeyFault: w.keyFault,
 	})
 	if err != nil {
 		return err
@@ -253,8 +252,8 @@ func (w *World) arrive(ctx context.Context, s *station) {
 	data := s.late[i]
 	s.late = append(s.late[:i], s.late[i+1:]...)
 	w.note("late order arrives at %s", s.title)
-	var o bus.Order
-	if s.liar && json.Unmarshal(data, &o) == nil {
+	if o, err := bus.ReadOrder(data); s.liar && err == nil {
+		w.fault("lie: an order carried out after its deadline")
 		ctx, cancel := context.WithTimeout(ctx, bus.MaxOrderLife)
 		defer cancel()
 		s.take(ctx, o)
