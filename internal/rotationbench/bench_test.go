@@ -112,6 +112,9 @@ func (w *world) measure(b *testing.B, do func(ctx context.Context, stations []in
 	for left := b.N; left > 0; {
 		n := min(left, len(w.rows))
 		stations, err := w.some(ctx, n)
+		if err == nil {
+			err = w.greeted(ctx)
+		}
 		if err != nil {
 			b.Fatal(err)
 		}

@@ -9,7 +9,9 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -52,6 +54,8 @@ type world struct {
 	number int                         // of changes asked for, for their reasons
 	rounds int                         // of the floor
 	floors map[dlms.SystemTitle]uint32 // how often it had each meter
+
+	orders atomic.Int64 // that were sent to concentrators
 
 	mu       sync.Mutex
 	stations map[dlms.SystemTitle]*station
@@ -268,6 +272,7 @@ func (*world) Close() {}
 
 // Order implements central.WAN: what the bus does, without its sockets.
 func (w *world) Order(ctx context.Context, d dlms.SystemTitle, o bus.Order) (bus.Reply, error) {
+	w.orders.Add(1)
 	s := w.station(d)
 	if s == nil {
 		return bus.Reply{}, &bus.Fault{Code: bus.FaultUnreachable, Text: "not on the WAN"}
@@ -334,6 +339,26 @@ func (w *world) some(ctx context.Context, n int) (stations []int, err error) {
 	return stations, nil
 }
 
+// calm is how long no concentrator is told anything once all have been welcomed: the central system looks for those that
+// have come up every 2 s.
+const calm = 5 * time.Second
+
+// greeted waits until the central system has given all concentrators that came up what they should hold, as it does once
+// after each start of theirs: that is not part of a rotation.
+func (w *world) greeted(ctx context.Context) error {
+	for sent, since := w.orders.Load(), time.Now(); time.Since(since) < calm; {
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-time.After(poll):
+		}
+		if n := w.orders.Load(); n != sent {
+			sent, since = n, time.Now()
+		}
+	}
+	return nil
+}
+
 // ask asks for a new CC_LAN of n meters of these concentrators.
 func (w *world) ask(ctx context.Context, stations []int, n int) error {
 	w.number++
@@ -345,7 +370,8 @@ func (w *world) ask(ctx context.Context, stations []int, n int) error {
 			}
 		}
 	}
-	w.asked = q.Meters[len(q.Meters)-1]
+	last := slices.Max(stations) // concentrators are worked on in their order
+	w.asked = w.rows[last*perConcentrator].Title
 	a, err := w.is.Rotate(ctx, q)
 	if err == nil && a.Asked != len(q.Meters) {
 		err = fmt.Errorf("asked for %d changes, want %d", a.Asked, len(q.Meters))
