@@ -160,7 +160,9 @@ func (g *group) note(ctx context.Context, action audit.Action, phase audit.Phase
 
 func (g *group) save(ctx context.Context, step rotation.Step) error {
 	for i := range g.changes {
-		g.changes[i].Step, g.changes[i].To = step, g.keys[i].Ref.Version
+		if g.changes[i].Step, g.changes[i].To = step, g.keys[i].Ref.Version; step == rotation.StepDone {
+			g.changes[i].DoneAt = time.Now()
+		}
 	}
 	return g.f.s.Changes().Save(ctx, g.changes)
 }

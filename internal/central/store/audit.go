@@ -3,6 +3,7 @@ package store
 import (
 	"context"
 	"fmt"
+	"slices"
 
 	"github.com/meterseal/meterseal/dlms"
 	"github.com/meterseal/meterseal/internal/central/audit"
@@ -10,8 +11,28 @@ import (
 
 var _ audit.Store = (*Store)(nil)
 
-// AppendAudit implements audit.Store.
+// auditRows is the group of what AppendAudit leaves for the end of the transaction.
+type auditRows struct{}
+
+// AppendAudit implements audit.Store. The rows of all parts of a transaction are written together, as its last act; what
+// could be refused then, and would take the others with it, is refused here.
 func (s *Store) AppendAudit(ctx context.Context, rows []audit.Row) error {
+	for _, r := range rows {
+		if a, b := string(r.Actor), string(r.Action); a != text(a) || b != text(b) {
+			return fmt.Errorf("audit: actor %q, action %q: want text", a, b)
+		}
+	}
+	if len(rows) == 0 {
+		return nil
+	}
+	return s.BeforeCommit(ctx, auditRows{}, rows, s.insertAudit)
+}
+
+func (s *Store) insertAudit(ctx context.Context, parts []any) error {
+	var rows []audit.Row
+	for _, p := range parts {
+		rows = append(rows, p.([]audit.Row)...) //nolint:errcheck,forcetypeassert // AppendAudit leaves nothing else
+	}
 	return s.insertEach(ctx, `INSERT INTO audit_entries (at, actor, action, meter, meters, body) VALUES (?, ?, ?, ?, ?, ?)`,
 		len(rows), func(i int) []any {
 			r := rows[i]
@@ -47,9 +68,29 @@ func scanAuditRow(r scanner) (a audit.Row, err error) {
 // lastNumbered is the id of the newest entry that has a leaf.
 const lastNumbered = `coalesce((SELECT entry + entries - 1 FROM audit_leaves ORDER BY n DESC LIMIT 1), 0)`
 
+// appended writes what the transaction that ctx carries has left to be written at its end, so that it can be read in it.
+func (s *Store) appended(ctx context.Context) error {
+	t := s.tx(ctx)
+	if t == nil || !t.write {
+		return nil
+	}
+	var mine []any
+	t.parts = slices.DeleteFunc(t.parts, func(p part) bool {
+		is := p.group == auditRows{}
+		if is {
+			mine = append(mine, p.value)
+		}
+		return is
+	})
+	return s.insertAudit(ctx, mine)
+}
+
 // UnnumberedAudit implements audit.Store. Entries are numbered in the order of their ids, so all those without a leaf
 // come after the last one that has one.
 func (s *Store) UnnumberedAudit(ctx context.Context, limit int) ([]audit.Row, error) {
+	if err := s.appended(ctx); err != nil {
+		return nil, err
+	}
 	return list(ctx, s, scanAuditRow, `SELECT `+auditColumns+` FROM audit_entries
 		WHERE id > `+lastNumbered+` ORDER BY id LIMIT ?`, limit)
 }

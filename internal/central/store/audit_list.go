@@ -18,6 +18,9 @@ func (s *Store) ListAudit(ctx context.Context, f audit.Filter) (out []audit.Row,
 	if f.Limit <= 0 {
 		f.Limit = auditLimit
 	}
+	if err := s.appended(ctx); err != nil {
+		return nil, err
+	}
 	if f.Meter.IsZero() {
 		return s.listAudit(ctx, f)
 	}

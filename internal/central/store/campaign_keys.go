@@ -118,7 +118,7 @@ func (c Campaigns) AskKeys(ctx context.Context, k *rotation.Campaign, keys []rot
 	if err != nil {
 		return err
 	}
-	const open = `FROM changes c WHERE c.meter = campaign_keys.meter AND c.role = campaign_keys.role AND c.step <> 'done'`
+	const open = `FROM changes c WHERE c.meter = campaign_keys.meter AND c.role = campaign_keys.role AND c.done_at = 0`
 	key := func(i int) []any { return []any{k.ID, keys[i].Meter[:], int(keys[i].Role)} }
 	asked, err := c.execEach(ctx, `UPDATE campaign_keys SET state = 'asked', change_id = (SELECT c.id `+open+`)
 		WHERE campaign = ? AND meter = ? AND role = ? AND state = 'waiting' AND EXISTS (SELECT 1 `+open+`)`, len(keys), key)

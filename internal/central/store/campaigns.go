@@ -105,17 +105,17 @@ func (c Campaigns) DoneSince(ctx context.Context, id int64, since time.Time) (in
 func (c Campaigns) Hardest(ctx context.Context, id int64, limit int) ([]rotation.Change, error) {
 	return list(ctx, c.Store, scanChange, `SELECT c.id, c.meter, c.concentrator, c.role, c.from_version, c.to_version, c.step, c.reason,
 		c.attempts, c.tried, c.searched, c.due_at, c.last_error, c.created_at, c.done_at FROM campaign_keys k JOIN changes c ON c.id = k.change_id
-		WHERE k.campaign = ? AND k.state = 'asked' AND c.step <> 'done' AND c.last_error <> ''
+		WHERE k.campaign = ? AND k.state = 'asked' AND c.done_at = 0 AND c.last_error <> ''
 		ORDER BY c.tried DESC, c.attempts DESC, c.id LIMIT ?`, id, limit)
 }
 
 // KeysUnderWay implements rotation.CampaignStore.
 func (c Campaigns) KeysUnderWay(ctx context.Context, k rotation.Campaign) ([]rotation.UnderWay, error) {
-	const stuck = `(c.step = 'searching' OR c.step <> 'done' AND c.tried >= ?1)`
+	const stuck = `(c.step = 'searching' OR c.done_at = 0 AND c.tried >= ?1)`
 	return list(ctx, c.Store, func(r scanner) (w rotation.UnderWay, err error) {
 		return w, r.Scan(titleOf(&w.Concentrator), &w.Keys, &w.Stuck, &w.Late)
 	}, `SELECT k.concentrator, count(*), CAST(sum(CASE WHEN `+stuck+` THEN 1 ELSE 0 END) AS BIGINT),
-			CAST(sum(CASE WHEN c.step <> 'done' AND c.attempts >= ?2 AND NOT `+stuck+` THEN 1 ELSE 0 END) AS BIGINT)
+			CAST(sum(CASE WHEN c.done_at = 0 AND c.attempts >= ?2 AND NOT `+stuck+` THEN 1 ELSE 0 END) AS BIGINT)
 		FROM campaign_keys k JOIN changes c ON c.id = k.change_id
 		WHERE k.campaign = ?3 AND k.state = 'asked' GROUP BY k.concentrator ORDER BY k.concentrator`, k.BudgetTries, rotation.LateAttempts, k.ID)
 }

@@ -5,6 +5,7 @@ import (
 	"database/sql/driver"
 	"fmt"
 
+	"github.com/meterseal/meterseal/internal/central/lease"
 	"github.com/meterseal/meterseal/internal/role"
 )
 
@@ -12,9 +13,8 @@ import (
 // folders of migrations.
 type engine interface {
 	// begin opens the writing transaction: there is one at a time, over all processes that work on the database, so
-	// that what a transaction reads stays as it is until it commits. epoch is that of the node (0: it has none), read
-	// in the transaction.
-	begin(ctx context.Context, node string) (w work, epoch int64, err error)
+	// that what a transaction reads stays as it is until it commits. What it reads first is asked for with it.
+	begin(ctx context.Context, first opening) (w work, err error)
 	// view opens a reading transaction on one snapshot.
 	view(ctx context.Context) (work, error)
 	// read is for single statements that only read.
@@ -25,6 +25,37 @@ type engine interface {
 	// the keys.
 	fingerprintsApart() bool
 	close() error
+}
+
+// opening is what a writing transaction reads first.
+type opening struct {
+	node   string
+	leases []lease.Lease
+	// epoch is given that of the node, held those of the leases that are held.
+	epoch func(int64)
+	held  func(lease.Lease)
+}
+
+const (
+	queryNodeEpoch = `SELECT epoch FROM nodes WHERE name = ?`
+	queryLease     = `SELECT token FROM leases WHERE kind = ? AND subject = ? AND owner = ? AND token = ?`
+)
+
+// row takes an answer to queryLease.
+func (o opening) row(r row) error {
+	_, err := scanInt(r)
+	if err == nil {
+		o.held(o.leases[r.Item()])
+	}
+	return err
+}
+
+func epochOf(ctx context.Context, s session, node string) (epoch int64, err error) {
+	if node == "" {
+		return 0, nil
+	}
+	err = s.query(ctx, queryNodeEpoch, []any{node}, func(r scanner) error { return r.Scan(&epoch) })
+	return epoch, err
 }
 
 // session runs statements. A statement is written with "?" or "?1" for its arguments. The functions that are handed in
@@ -43,19 +74,30 @@ type session interface {
 // work is an open transaction.
 type work interface {
 	session
+	// part begins a part of the transaction that can fail alone. It ends with keep, or with undo, which takes back what it
+	// wrote. An error of one of the three means that the transaction cannot go on.
+	part(ctx context.Context) error
+	keep(ctx context.Context) error
+	undo(ctx context.Context) error
+	// last says that what is written from here on is not read any more in the transaction, and that nobody asks how many
+	// rows it changed: it may be run with the commit.
+	last()
 	// commit makes it durable before it returns nil.
 	commit(ctx context.Context) error
 	// rollback ends it. After a commit it does nothing.
 	rollback()
 }
 
-// The three statements that let a part of a transaction fail alone; they read the same in both engines.
+// The three statements behind part, keep and undo; they read the same in both engines.
 const (
-	savepoint      = `SAVEPOINT part`
-	savepointEnd   = `RELEASE SAVEPOINT part`
-	savepointUndo  = `ROLLBACK TO SAVEPOINT part`
-	queryNodeEpoch = `SELECT epoch FROM nodes WHERE name = ?`
+	savepoint     = `SAVEPOINT part`
+	savepointEnd  = `RELEASE SAVEPOINT part`
+	savepointUndo = `ROLLBACK TO SAVEPOINT part`
 )
+
+// plannedAnew begins a query that PostgreSQL plans each time: the table that it reads is empty at one time and has a
+// million rows at another, and a plan that was made for the one takes hours with the other.
+const plannedAnew = `/* planned anew */ `
 
 // scanner is one row.
 type scanner interface{ Scan(dest ...any) error }

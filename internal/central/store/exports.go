@@ -10,8 +10,7 @@ import (
 
 // ExportRows implements vault.Store. Where nothing was ever given away, as in most, that is all that is asked.
 func (s *Store) ExportRows(ctx context.Context, meters []dlms.SystemTitle) (map[dlms.SystemTitle]vault.ExportRow, error) {
-	some, err := list(ctx, s, scanInt, `SELECT 1 FROM exports LIMIT 1`)
-	if err != nil || len(some) == 0 {
+	if some, err := s.exported(ctx); err != nil || !some {
 		return nil, err
 	}
 	rows, err := each(ctx, s, meters, func(t dlms.SystemTitle) []any { return []any{t[:]} }, func(r scanner) (e vault.ExportRow, err error) {
@@ -29,16 +28,32 @@ func (s *Store) ExportRows(ctx context.Context, meters []dlms.SystemTitle) (map[
 	return out, err
 }
 
+// exported reports whether any meter was ever given away.
+func (s *Store) exported(ctx context.Context) (bool, error) {
+	known := s.memo(ctx)
+	if known.exports != nil {
+		return *known.exports, nil
+	}
+	rows, err := list(ctx, s, scanInt, `SELECT 1 FROM exports LIMIT 1`)
+	if err != nil {
+		return false, err
+	}
+	some := len(rows) > 0
+	known.exports = &some
+	return some, nil
+}
+
 // AddExports implements vault.Store. With a meter go its open changes, in the same commit: nobody could bring them further, and
 // whoever is just at work on one finds that its row is gone.
 func (s *Store) AddExports(ctx context.Context, rows []vault.ExportRow) error {
+	s.memo(ctx).exports = nil
 	err := s.insertEach(ctx, `INSERT INTO exports (meter, recipient, at) VALUES (?, ?, ?) ON CONFLICT DO NOTHING`, len(rows),
 		func(i int) []any { return []any{rows[i].Meter[:], rows[i].To, micros(rows[i].At)} })
 	if err != nil {
 		return err
 	}
 	meter := func(i int) []any { return []any{rows[i].Meter[:]} }
-	if _, err = s.execEach(ctx, `DELETE FROM changes WHERE meter = ? AND step <> 'done'`, len(rows), meter); err != nil {
+	if _, err = s.execEach(ctx, `DELETE FROM changes WHERE meter = ? AND done_at = 0`, len(rows), meter); err != nil {
 		return err
 	}
 	_, err = s.execEach(ctx, `UPDATE meters SET state = 'retired' WHERE title = ?`, len(rows), meter)

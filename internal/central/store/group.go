@@ -114,7 +114,8 @@ func (c *commits) lead(m *member) {
 // being committed fails all of them.
 func (c *commits) commit(group []*member) {
 	ctx := context.WithoutCancel(group[0].ctx)
-	w, epochs, err := c.db.beginWrite(ctx, group[0].s.nodeName())
+	known := &memo{}
+	w, epochs, err := c.db.beginWrite(ctx, known, group)
 	if err != nil {
 		failAll(group, err)
 		return
@@ -124,7 +125,7 @@ func (c *commits) commit(group []*member) {
 	var good []*member
 	var parts []part
 	for _, m := range group {
-		left, broken := c.run(ctx, w, m, epochs, len(group) == 1)
+		left, broken := c.run(ctx, w, known, m, epochs, len(group) == 1)
 		if broken != nil {
 			failAll(group, broken)
 			return
@@ -136,7 +137,7 @@ func (c *commits) commit(group []*member) {
 	if len(good) == 0 {
 		return
 	}
-	err = errors.Join(crashed(good, "commit, before"), c.db.writeParts(ctx, w, parts))
+	err = errors.Join(crashed(good, "commit, before"), c.db.writeParts(ctx, w, known, parts))
 	if err == nil {
 		err = w.commit(ctx)
 	}
@@ -171,7 +172,7 @@ func failAll(group []*member, cause error) {
 
 // run runs one member's function as a part of the transaction that can be undone alone; where it is the only one, the
 // whole transaction is. An error means that the transaction cannot go on.
-func (c *commits) run(ctx context.Context, w work, m *member, epochs map[string]int64, alone bool) (left []part, broken error) {
+func (c *commits) run(ctx context.Context, w work, known *memo, m *member, epochs map[string]int64, alone bool) (left []part, broken error) {
 	if err := m.ctx.Err(); err != nil {
 		m.err = err
 		return nil, nil
@@ -185,20 +186,21 @@ func (c *commits) run(ctx context.Context, w work, m *member, epochs map[string]
 		return nil, nil
 	}
 	if !alone {
-		if _, err := w.exec(ctx, savepoint, nil); err != nil {
+		if err := w.part(ctx); err != nil {
 			return nil, fmt.Errorf("store: %w", err)
 		}
 	}
-	t := &tx{work: w, write: true}
+	t := &tx{work: w, write: true, memo: known}
 	m.err = c.call(m, t)
 	switch {
 	case alone:
 	case m.err != nil || m.panicked != nil:
-		if _, err := w.exec(ctx, savepointUndo, nil); err != nil {
+		known.forget()
+		if err := w.undo(ctx); err != nil {
 			return nil, fmt.Errorf("store: another update took this one with it: %w", errors.Join(m.err, err))
 		}
 	default:
-		if _, err := w.exec(ctx, savepointEnd, nil); err != nil {
+		if err := w.keep(ctx); err != nil {
 			return nil, fmt.Errorf("store: %w", err)
 		}
 	}
@@ -229,19 +231,19 @@ func (c *commits) call(m *member, t *tx) (err error) {
 // has been done yet.
 const beginTries = 3
 
-// beginWrite opens the writing transaction and reads the epoch of a node in it.
-func (db *database) beginWrite(ctx context.Context, node string) (w work, epochs map[string]int64, err error) {
-	var epoch int64
+// beginWrite opens the writing transaction and reads what its members have to know first.
+func (db *database) beginWrite(ctx context.Context, known *memo, group []*member) (w work, epochs map[string]int64, err error) {
 	for range beginTries {
-		if w, epoch, err = db.engine.begin(ctx, node); err == nil {
-			return w, map[string]int64{node: epoch}, nil
+		epochs = map[string]int64{group[0].s.nodeName(): 0}
+		if w, err = db.engine.begin(ctx, known.opening(group, epochs)); err == nil {
+			return w, epochs, nil
 		}
 	}
 	return nil, nil, fmt.Errorf("store: begin: %w", err)
 }
 
 // writeParts writes what the members left for the end, group by group.
-func (db *database) writeParts(ctx context.Context, w work, parts []part) error {
+func (db *database) writeParts(ctx context.Context, w work, known *memo, parts []part) error {
 	values := map[any][]any{}
 	var order []part
 	for _, p := range parts {
@@ -250,7 +252,8 @@ func (db *database) writeParts(ctx context.Context, w work, parts []part) error 
 		}
 		values[p.group] = append(values[p.group], p.value)
 	}
-	ctx = context.WithValue(ctx, key{db}, &tx{work: w, write: true})
+	ctx = context.WithValue(ctx, key{db}, &tx{work: w, write: true, memo: known})
+	w.last()
 	for _, p := range order {
 		if err := p.write(ctx, values[p.group]); err != nil {
 			return err

@@ -12,6 +12,7 @@ var _ lease.Store = (*Store)(nil)
 // AcquireLeases implements lease.Store. A row is never deleted, so its token never begins again.
 func (s *Store) AcquireLeases(ctx context.Context, owner string, now, until time.Time, names []lease.Name) (got []lease.Lease, err error) {
 	err = s.Update(ctx, func(ctx context.Context) error {
+		s.memo(ctx).leases = nil
 		tokens, err := each(ctx, s, names, func(n lease.Name) []any {
 			return []any{n.Kind, n.Subject[:], owner, micros(until), micros(now), micros(now.Add(lease.Horizon))}
 		}, scanInt, `INSERT INTO leases (kind, subject, owner, token, until) VALUES (?1, ?2, ?3, 1, ?4)
@@ -57,6 +58,7 @@ func (s *Store) RenewLeases(ctx context.Context, until time.Time, leases []lease
 // ReleaseLeases implements lease.Store. One that was lost meanwhile is left as it is.
 func (s *Store) ReleaseLeases(ctx context.Context, leases []lease.Lease) error {
 	return s.Update(ctx, func(ctx context.Context) error {
+		s.memo(ctx).leases = nil
 		return s.insertEach(ctx, `UPDATE leases SET owner = '', until = 0
 			WHERE kind = ? AND subject = ? AND owner = ? AND token = ?`, len(leases),
 			func(i int) []any { return leaseArgs(leases[i]) })
@@ -77,7 +79,10 @@ func (s *Store) Leases(ctx context.Context, kind string) ([]lease.Lease, error) 
 // holds reads whether a lease is still held, in the transaction. Owner and token together: after a fail-over that has
 // lost the last commits two nodes may have been given one token.
 func (s *Store) holds(ctx context.Context, t *tx, l lease.Lease) (held bool, err error) {
-	err = t.work.query(context.WithoutCancel(ctx), `SELECT 1 FROM leases WHERE kind = ? AND subject = ? AND owner = ? AND token = ?`,
+	if held, known := t.memo.leases[endless(l)]; known {
+		return held, nil
+	}
+	err = t.work.query(context.WithoutCancel(ctx), queryLease,
 		leaseArgs(l), func(r scanner) error {
 			held = true
 			_, err := scanInt(r)

@@ -48,7 +48,7 @@ func (s *Store) Moved(ctx context.Context, limit int) ([]Moved, error) {
 		FROM (SELECT DISTINCT meter FROM moves) v
 		JOIN meters m ON m.title = v.meter AND m.concentrator IS NOT NULL
 		JOIN keys k ON k.meter = v.meter AND k.role = ?1 AND k.state = 'active'
-		WHERE NOT EXISTS (SELECT 1 FROM changes c WHERE c.meter = v.meter AND c.role = ?1 AND c.step <> 'done')
+		WHERE NOT EXISTS (SELECT 1 FROM changes c WHERE c.meter = v.meter AND c.role = ?1 AND c.done_at = 0)
 		ORDER BY since DESC, v.meter LIMIT ?2`, int(role.CCLAN), limit)
 }
 
@@ -100,7 +100,7 @@ func (c Changes) Move(ctx context.Context, to dlms.SystemTitle, meters []dlms.Sy
 	_, err = c.s.execEach(ctx, `UPDATE changes SET step = 'wanted', to_version = 0 WHERE meter = ? AND role = ? AND step IN (`+unsent+`)`,
 		len(meters), func(i int) []any { return []any{meters[i][:], int(role.CCLAN)} })
 	if err == nil {
-		_, err = c.s.execEach(ctx, `UPDATE changes SET concentrator = ? WHERE meter = ? AND step <> 'done'`,
+		_, err = c.s.execEach(ctx, `UPDATE changes SET concentrator = ? WHERE meter = ? AND done_at = 0`,
 			len(meters), func(i int) []any { return []any{to[:], meters[i][:]} })
 	}
 	if err == nil {

@@ -44,6 +44,7 @@ func (s *Store) As(ctx context.Context, o NodeOptions) (*Store, error) {
 		if err != nil {
 			return err
 		}
+		s.memo(ctx).places = nil
 		// The place in the journal from the time when a database had one process, without a name.
 		_, err = s.exec(ctx, `UPDATE journal_position SET node = ?1 WHERE node = ''
 			AND NOT EXISTS (SELECT 1 FROM journal_position p WHERE p.node = ?1)`, o.Name)

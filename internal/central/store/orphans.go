@@ -14,7 +14,7 @@ func (c Changes) Orphans(ctx context.Context, limit int) ([]rotation.Change, err
 		JOIN meters m ON m.title = k.meter
 		LEFT JOIN keys a ON a.meter = k.meter AND a.role = k.role AND a.state = 'active'
 		WHERE k.state = 'sent' AND m.concentrator IS NOT NULL AND m.state = 'enrolled' AND NOT EXISTS (
-			SELECT 1 FROM changes c WHERE c.meter = k.meter AND c.role = k.role AND c.step <> 'done')
+			SELECT 1 FROM changes c WHERE c.meter = k.meter AND c.role = k.role AND c.done_at = 0)
 		GROUP BY k.meter, m.concentrator, k.role ORDER BY k.meter, k.role LIMIT ?`, limit)
 }
 
@@ -23,7 +23,7 @@ func (c Changes) Orphans(ctx context.Context, limit int) ([]rotation.Change, err
 func (c Changes) Follow(ctx context.Context) error {
 	return c.s.Update(ctx, func(ctx context.Context) error {
 		_, err := c.s.exec(ctx, `UPDATE changes SET concentrator = (SELECT m.concentrator FROM meters m WHERE m.title = changes.meter)
-			WHERE step <> 'done' AND EXISTS (SELECT 1 FROM meters m WHERE m.title = changes.meter
+			WHERE done_at = 0 AND EXISTS (SELECT 1 FROM meters m WHERE m.title = changes.meter
 				AND m.concentrator IS NOT NULL AND m.concentrator <> changes.concentrator)`)
 		return err
 	})

@@ -38,7 +38,9 @@ const (
 
 // postgresEngine is a database that several processes share.
 type postgresEngine struct {
-	pool   *pgxpool.Pool
+	pool *pgxpool.Pool
+	// writer is a pool of one connection, that of the one who writes: it does not wait for those who read.
+	writer *pgxpool.Pool
 	schema int32
 	sqls   sync.Map // statements with "?", and the same with "$1"
 	// togethers are statements with "?", and how they are written for many rows.
@@ -48,15 +50,18 @@ type postgresEngine struct {
 var _ engine = (*postgresEngine)(nil)
 
 func openPostgres(ctx context.Context, url string, readers int) (e *postgresEngine, err error) {
-	cfg, err := postgresConfig(url, readers)
+	cfg, err := postgresConfig(url)
 	if err != nil {
 		return nil, err
 	}
-	pool, err := pgxpool.NewWithConfig(ctx, cfg)
-	if err != nil {
-		return nil, fmt.Errorf("PostgreSQL: %w", err)
+	e = &postgresEngine{}
+	for pool, conns := range map[**pgxpool.Pool]int32{&e.pool: int32(readers), &e.writer: 1} {
+		cfg := cfg.Copy()
+		cfg.MaxConns = conns
+		if *pool, err = pgxpool.NewWithConfig(ctx, cfg); err != nil {
+			return nil, errors.Join(fmt.Errorf("PostgreSQL: %w", err), e.close())
+		}
 	}
-	e = &postgresEngine{pool: pool}
 	if err := e.prepare(ctx); err != nil {
 		return nil, errors.Join(err, e.close())
 	}
@@ -65,7 +70,7 @@ func openPostgres(ctx context.Context, url string, readers int) (e *postgresEngi
 
 // postgresConfig reads a URL as pgx does, with PGHOST, PGPASSFILE and the others of libpq. Its errors never show a
 // password.
-func postgresConfig(url string, readers int) (*pgxpool.Config, error) {
+func postgresConfig(url string) (*pgxpool.Config, error) {
 	if err := CheckURL(url); err != nil {
 		return nil, err
 	}
@@ -73,7 +78,6 @@ func postgresConfig(url string, readers int) (*pgxpool.Config, error) {
 	if err != nil {
 		return nil, fmt.Errorf("PostgreSQL: %w", err)
 	}
-	cfg.MaxConns = int32(readers) + 1
 	params := cfg.ConnConfig.RuntimeParams
 	if params["application_name"] == "" {
 		params["application_name"] = "meterseal"
@@ -98,7 +102,7 @@ func CheckURL(s string) error {
 
 // prepare brings the schema up to date, one process at a time, and refuses a server whose commits are not durable.
 func (e *postgresEngine) prepare(ctx context.Context) error {
-	conn, err := e.pool.Acquire(ctx)
+	conn, err := e.writer.Acquire(ctx)
 	if err != nil {
 		return fmt.Errorf("PostgreSQL: %w", err)
 	}
@@ -132,37 +136,12 @@ func (e *postgresEngine) isTaken(err error, index string) bool {
 func (*postgresEngine) fingerprintsApart() bool { return false }
 
 func (e *postgresEngine) close() error {
-	e.pool.Close()
+	for _, pool := range []*pgxpool.Pool{e.pool, e.writer} {
+		if pool != nil {
+			pool.Close()
+		}
+	}
 	return nil
-}
-
-// begin opens the transaction, waits for its turn and reads the epoch in one round trip. The turn is an advisory lock
-// that ends with the transaction; each statement behind it sees whatever was committed before. So transactions are as
-// serial as SQLite's, no statement fails because of another process, and the numbers of audit entries rise in the
-// order of the commits.
-func (e *postgresEngine) begin(ctx context.Context, node string) (work, int64, error) {
-	conn, err := e.pool.Acquire(ctx)
-	if err != nil {
-		return nil, 0, err
-	}
-	w := &postgresWork{postgresSession: postgresSession{e, conn.Conn()}, pooled: conn}
-	b := &pgx.Batch{}
-	b.Queue(`BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE`)
-	b.Queue(`SELECT pg_advisory_xact_lock($1, $2)`, lockClass, e.schema)
-	var epoch int64
-	if node != "" {
-		b.Queue(e.numbered(queryNodeEpoch), node).QueryRow(func(r pgx.Row) error {
-			if err := r.Scan(&epoch); !errors.Is(err, pgx.ErrNoRows) {
-				return err
-			}
-			return nil
-		})
-	}
-	if err := conn.SendBatch(ctx, b).Close(); err != nil {
-		w.rollback()
-		return nil, 0, err
-	}
-	return w, epoch, nil
 }
 
 func (e *postgresEngine) view(ctx context.Context) (work, error) {
@@ -170,7 +149,7 @@ func (e *postgresEngine) view(ctx context.Context) (work, error) {
 	if err != nil {
 		return nil, err
 	}
-	w := &postgresWork{postgresSession: postgresSession{e, conn.Conn()}, pooled: conn}
+	w := &postgresWork{postgresSession: postgresSession{e: e, db: conn.Conn()}, pooled: conn}
 	if _, err := conn.Exec(ctx, `BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY`); err != nil {
 		w.rollback()
 		return nil, err
@@ -178,7 +157,7 @@ func (e *postgresEngine) view(ctx context.Context) (work, error) {
 	return w, nil
 }
 
-func (e *postgresEngine) read() session { return postgresSession{e, e.pool} }
+func (e *postgresEngine) read() session { return postgresSession{e: e, db: e.pool} }
 
 // numbered writes "?" and "?1" as "$1".
 func (e *postgresEngine) numbered(query string) string {
@@ -218,6 +197,8 @@ type pgxDB interface {
 type postgresSession struct {
 	e  *postgresEngine
 	db pgxDB
+	// ahead are statements that go to the server together with the next one, in one round trip. nil: there are none, ever.
+	ahead *ahead
 }
 
 func (s postgresSession) exec(ctx context.Context, query string, args []any) (int64, error) {
@@ -225,8 +206,7 @@ func (s postgresSession) exec(ctx context.Context, query string, args []any) (in
 	if err != nil {
 		return 0, err
 	}
-	tag, err := s.db.Exec(ctx, s.e.numbered(query), args...)
-	return tag.RowsAffected(), err
+	return s.send(ctx, s.e.numbered(query), args)
 }
 
 func (s postgresSession) query(ctx context.Context, query string, args []any, each func(scanner) error) error {
@@ -234,11 +214,7 @@ func (s postgresSession) query(ctx context.Context, query string, args []any, ea
 	if err != nil {
 		return err
 	}
-	rows, err := s.db.Query(ctx, s.e.numbered(query), args...)
-	if err != nil {
-		return err
-	}
-	return drainPgx(rows, each)
+	return s.ask(ctx, s.e.numbered(query), args, each)
 }
 
 func drainPgx(rows pgx.Rows, each func(scanner) error) error {
@@ -264,7 +240,7 @@ func (s postgresSession) execEach(ctx context.Context, query string, n int, args
 	// PostgreSQL refuses to touch a row twice in one statement.
 	plain = plain && !strings.Contains(query, "DO UPDATE")
 	for i := 0; i < n; {
-		b := &pgx.Batch{}
+		b := s.batch()
 		for i < n && b.Len() < maxPipelined {
 			rows := 1
 			if plain {
@@ -329,7 +305,7 @@ func (s postgresSession) queryEach(ctx context.Context, query string, n int, arg
 		return err
 	}
 	for first := 0; first < n; first += maxPipelined {
-		b := &pgx.Batch{}
+		b := s.batch()
 		for i := first; i < min(n, first+maxPipelined); i++ {
 			bound, err := bind(args(i))
 			if err != nil {
@@ -344,41 +320,4 @@ func (s postgresSession) queryEach(ctx context.Context, query string, n int, arg
 		}
 	}
 	return nil
-}
-
-// postgresWork is a transaction on a connection of the pool.
-type postgresWork struct {
-	postgresSession
-	pooled *pgxpool.Conn
-	ended  bool
-}
-
-// endTimeout bounds the end of a transaction that nobody waits for any more.
-const endTimeout = 5 * time.Second
-
-func (w *postgresWork) commit(ctx context.Context) error {
-	tag, err := w.db.Exec(ctx, `COMMIT`)
-	if err != nil {
-		return fmt.Errorf("store: commit: %w", err)
-	}
-	w.ended = true
-	w.pooled.Release()
-	if tag.String() != "COMMIT" { // a statement had failed: the server has rolled all of it back
-		return errors.New("store: commit: a statement of the transaction had failed, and it was rolled back")
-	}
-	return nil
-}
-
-// rollback ends the transaction. A connection that cannot be brought out of it is closed, which ends it as well.
-func (w *postgresWork) rollback() {
-	if w.ended {
-		return
-	}
-	w.ended = true
-	ctx, cancel := context.WithTimeout(context.Background(), endTimeout)
-	defer cancel()
-	if _, err := w.db.Exec(ctx, `ROLLBACK`); err != nil {
-		_ = w.pooled.Conn().Close(ctx)
-	}
-	w.pooled.Release()
 }

@@ -284,11 +284,11 @@ func (s postgresSession) execTogether(ctx context.Context, query string, n int, 
 		parts = append(parts, c)
 	}
 	for _, c := range parts {
-		tag, err := s.db.Exec(ctx, t.sql(c.types), c.values...)
+		n, err := s.send(ctx, t.sql(c.types), c.values)
 		if err != nil {
 			return 0, true, err
 		}
-		changed += tag.RowsAffected()
+		changed += n
 	}
 	return changed, true, nil
 }
@@ -304,12 +304,8 @@ func (s postgresSession) queryTogether(ctx context.Context, query string, n int,
 		if err != nil {
 			return true, err
 		}
-		rows, err := s.db.Query(ctx, t.sql(c.types), c.values...)
-		if err != nil {
-			return true, err
-		}
 		r := &numberedRow{}
-		if err := drainPgx(rows, func(from scanner) error { r.from = from; return each(r) }); err != nil {
+		if err := s.ask(ctx, t.sql(c.types), c.values, func(from scanner) error { r.from = from; return each(r) }); err != nil {
 			return true, err
 		}
 	}

@@ -63,12 +63,13 @@ func (c Changes) ask(ctx context.Context, changes []rotation.Change) (int64, err
 // Due returns the open changes whose time has come, the first by role of each meter. One that waits for its next try
 // holds no other role up: a stuck CC_LAN must not keep an ended grant alive. One that is due beyond the horizon was
 // written by a clock that was ahead, and is due now. What is under a concentrator that another node has leased is not in
-// the answer. The "+" keeps the engines from another index than that of the order: a campaign has many rows that are due at
+// the answer. OFFSET has PostgreSQL look for the others of each meter by their index, whatever it thinks of the sizes. The "+" keeps the engines from another index than that of the order: a campaign has many rows that are due at
 // once, of which a pass wants the first few.
 func (c Changes) Due(ctx context.Context, now, horizon time.Time, limit int) ([]rotation.Change, error) {
-	return list(ctx, c.s, scanChange, `SELECT `+changeColumns+` FROM changes c
-		WHERE step <> 'done' AND (+due_at <= ?1 OR +due_at > ?2) AND NOT EXISTS (SELECT 1 FROM changes o
-			WHERE o.meter = c.meter AND o.step <> 'done' AND o.role_order < c.role_order AND (o.due_at <= ?1 OR o.due_at > ?2))
+	return list(ctx, c.s, scanChange, plannedAnew+`SELECT `+changeColumns+` FROM changes c
+		WHERE done_at = 0 AND (+due_at <= ?1 OR +due_at > ?2) AND NOT EXISTS (SELECT 1 FROM changes o
+			WHERE o.meter = c.meter AND o.done_at = 0 AND o.role_order < c.role_order AND (o.due_at <= ?1 OR o.due_at > ?2)
+			LIMIT 1 OFFSET 0)
 		AND NOT EXISTS (SELECT 1 FROM leases l WHERE l.kind = ?3 AND l.subject = c.concentrator
 			AND l.until > ?1 AND l.until <= ?4 AND l.owner <> ?5)
 		ORDER BY concentrator, id LIMIT ?6`, micros(now), micros(horizon), lease.KindConcentrator,
@@ -79,18 +80,40 @@ func (c Changes) Due(ctx context.Context, now, horizon time.Time, limit int) ([]
 // rotation.ErrMoved: what was done for it was done under another concentrator, and the row may say otherwise by now.
 func (c Changes) Save(ctx context.Context, changes []rotation.Change) error {
 	return c.s.Update(ctx, func(ctx context.Context) error {
-		n, err := c.s.execEach(ctx, `UPDATE changes SET from_version = ?, to_version = ?, step = ?, attempts = ?, tried = ?, searched = ?,
-			due_at = ?, last_error = ?, done_at = ? WHERE id = ? AND concentrator = ?`, len(changes), func(i int) []any {
-			ch := changes[i]
-			return []any{
-				ch.From, ch.To, string(ch.Step), ch.Attempts, ch.Tried, ch.Searched, micros(ch.DueAt), text(ch.LastError),
-				micros(ch.DoneAt), ch.ID, ch.Concentrator[:],
+		var open, done []rotation.Change
+		for _, ch := range changes {
+			if ended := ch.Step == rotation.StepDone; ended == ch.DoneAt.IsZero() {
+				return fmt.Errorf("key change %d: step %s, and done at %s", ch.ID, ch.Step, ch.DoneAt)
+			} else if ended {
+				done = append(done, ch)
+			} else {
+				open = append(open, ch)
 			}
-		})
-		if err == nil && n != int64(len(changes)) {
-			err = fmt.Errorf("%d of %d key changes: %w", int64(len(changes))-n, len(changes), rotation.ErrMoved)
+		}
+		n, err := c.save(ctx, open, ``)
+		if err != nil {
+			return err
+		}
+		m, err := c.save(ctx, done, `, done_at = ?`)
+		if err == nil && n+m != int64(len(changes)) {
+			err = fmt.Errorf("%d of %d key changes: %w", int64(len(changes))-n-m, len(changes), rotation.ErrMoved)
 		}
 		return err
+	})
+}
+
+// save writes changes that stay open, or that are done: then done_at is set as well. SQLite brings the indexes of every
+// column up to date that an UPDATE names, and PostgreSQL those of the whole row if one of them has changed: what an open
+// change goes through stands in none.
+func (c Changes) save(ctx context.Context, changes []rotation.Change, doneAt string) (int64, error) {
+	return c.s.execEach(ctx, `UPDATE changes SET from_version = ?, to_version = ?, step = ?, attempts = ?, tried = ?, searched = ?,
+		due_at = ?, last_error = ?`+doneAt+` WHERE id = ? AND concentrator = ?`, len(changes), func(i int) []any {
+		ch := changes[i]
+		args := []any{ch.From, ch.To, string(ch.Step), ch.Attempts, ch.Tried, ch.Searched, micros(ch.DueAt), text(ch.LastError)}
+		if doneAt != `` {
+			args = append(args, micros(ch.DoneAt))
+		}
+		return append(args, ch.ID, ch.Concentrator[:])
 	})
 }
 
@@ -101,7 +124,7 @@ func (c Changes) Open(ctx context.Context) (count int, next time.Time, err error
 		due sql.NullInt64
 	}
 	r, err := one(ctx, c.s, func(s scanner) (r row, err error) { return r, s.Scan(&r.n, &r.due) },
-		`SELECT count(*), min(due_at) FROM changes WHERE step <> 'done'`)
+		`SELECT count(*), min(due_at) FROM changes WHERE done_at = 0`)
 	if err != nil || !r.due.Valid {
 		return r.n, time.Time{}, err
 	}

@@ -25,6 +25,6 @@ func (s *Store) Spent(ctx context.Context, limit int) ([]rotation.MeterRole, err
 	}, `SELECT x.meter, x.role FROM spent_keys x CROSS JOIN keys k CROSS JOIN meters m
 		WHERE k.meter = x.meter AND k.role = x.role AND k.version = x.version AND k.state = 'active' AND x.role > 1
 		AND m.title = x.meter AND m.concentrator IS NOT NULL AND m.state = 'enrolled'
-		AND NOT EXISTS (SELECT 1 FROM changes c WHERE c.meter = x.meter AND c.role = x.role AND c.step <> 'done')
+		AND NOT EXISTS (SELECT 1 FROM changes c WHERE c.meter = x.meter AND c.role = x.role AND c.done_at = 0)
 		ORDER BY x.meter, x.role LIMIT ?`, limit)
 }

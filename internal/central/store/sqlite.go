@@ -97,25 +97,21 @@ func dsn(path string, volatile, readOnly bool) string {
 }
 
 // begin takes the write lock at once, so that a read followed by a write cannot fail half-way.
-func (e *sqliteEngine) begin(ctx context.Context, node string) (work, int64, error) {
+func (e *sqliteEngine) begin(ctx context.Context, first opening) (work, error) {
 	w := &sqliteWork{sqliteSession: e.writer}
 	if _, err := w.exec(ctx, `BEGIN IMMEDIATE`, nil); err != nil {
-		return nil, 0, err
+		return nil, err
 	}
-	epoch, err := epochOf(ctx, w, node)
+	epoch, err := epochOf(ctx, w, first.node)
+	if err == nil {
+		first.epoch(epoch)
+		err = w.queryEach(ctx, queryLease, len(first.leases), func(i int) []any { return leaseArgs(first.leases[i]) }, first.row)
+	}
 	if err != nil {
 		w.rollback()
-		return nil, 0, err
+		return nil, err
 	}
-	return w, epoch, nil
-}
-
-func epochOf(ctx context.Context, s session, node string) (epoch int64, err error) {
-	if node == "" {
-		return 0, nil
-	}
-	err = s.query(ctx, queryNodeEpoch, []any{node}, func(r scanner) error { return r.Scan(&epoch) })
-	return epoch, err
+	return w, nil
 }
 
 func (e *sqliteEngine) view(ctx context.Context) (work, error) {
@@ -322,6 +318,19 @@ type sqliteWork struct {
 	sqliteSession
 	leave func() error // gives the connection back; nil for the writer, which is kept
 	ended bool
+}
+
+func (*sqliteWork) last() {}
+
+func (w *sqliteWork) part(ctx context.Context) error { return w.alone(ctx, savepoint) }
+
+func (w *sqliteWork) keep(ctx context.Context) error { return w.alone(ctx, savepointEnd) }
+
+func (w *sqliteWork) undo(ctx context.Context) error { return w.alone(ctx, savepointUndo) }
+
+func (w *sqliteWork) alone(ctx context.Context, query string) error {
+	_, err := w.exec(ctx, query, nil)
+	return err
 }
 
 func (w *sqliteWork) commit(ctx context.Context) error {

@@ -16,6 +16,7 @@ type tx struct {
 	failed error // the first error of a joined Update: the outermost one must not commit
 	fences []lease.Lease
 	parts  []part
+	memo   *memo // of the transaction, nil for one that only reads
 }
 
 // key finds the transaction of one database in a context; two databases in one process do not meet.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"database/sql"
 	"errors"
+	"maps"
 	"time"
 
 	"github.com/meterseal/meterseal/dlms"
@@ -15,6 +16,10 @@ var _ vault.Store = (*Store)(nil)
 
 // TitleKinds implements vault.Store.
 func (s *Store) TitleKinds(ctx context.Context, titles []dlms.SystemTitle) (map[dlms.SystemTitle]string, error) {
+	known := s.memo(ctx)
+	if len(titles) == 1 && known.kinds[titles[0]] != "" {
+		return map[dlms.SystemTitle]string{titles[0]: known.kinds[titles[0]]}, nil
+	}
 	rows, err := each(ctx, s, titles, func(t dlms.SystemTitle) []any { return []any{t[:]} }, scanText,
 		`SELECT kind FROM titles WHERE title = ?`)
 	if err != nil {
@@ -25,6 +30,9 @@ func (s *Store) TitleKinds(ctx context.Context, titles []dlms.SystemTitle) (map[
 		if len(rows[i]) > 0 {
 			out[t] = rows[i][0]
 		}
+	}
+	if len(titles) == 1 {
+		known.kinds = maps.Clone(out) // a title never becomes another kind
 	}
 	return out, nil
 }
@@ -233,17 +241,26 @@ func scanGrantRow(r scanner) (g vault.GrantRow, err error) {
 
 // JournalPosition implements vault.Store.
 func (s *Store) JournalPosition(ctx context.Context) (p vault.Position, ok bool, err error) {
+	node, known := s.nodeName(), s.memo(ctx)
+	if at, read := known.places[node]; read {
+		return at.at, at.known, nil
+	}
 	p, err = one(ctx, s, func(r scanner) (p vault.Position, err error) {
 		return p, r.Scan(&p.Vault, &p.Bytes, &p.Hash)
-	}, `SELECT vault, bytes, hash FROM journal_position WHERE node = ?`, s.nodeName())
-	if errors.Is(err, ErrNotFound) {
-		return vault.Position{}, false, nil
+	}, `SELECT vault, bytes, hash FROM journal_position WHERE node = ?`, node)
+	if err != nil && !errors.Is(err, ErrNotFound) {
+		return vault.Position{}, false, err
 	}
-	return p, err == nil, err
+	if known.places == nil {
+		known.places = map[string]place{}
+	}
+	known.places[node] = place{at: p, known: err == nil}
+	return p, err == nil, nil
 }
 
 // SetJournalPosition implements vault.Store.
 func (s *Store) SetJournalPosition(ctx context.Context, p vault.Position) error {
+	s.memo(ctx).places = nil
 	_, err := s.exec(ctx, `INSERT INTO journal_position (node, vault, bytes, hash) VALUES (?, ?, ?, ?)
 		ON CONFLICT (node) DO UPDATE SET vault = excluded.vault, bytes = excluded.bytes, hash = excluded.hash`,
 		s.nodeName(), p.Vault, p.Bytes, p.Hash)

@@ -49,6 +49,7 @@ func (s *Store) JournalPlaces(ctx context.Context) (map[string]vault.Position, e
 
 // SetJournalPlace implements vault.Store.
 func (s *Store) SetJournalPlace(ctx context.Context, node string, p vault.Position) error {
+	s.memo(ctx).places = nil
 	_, err := s.exec(ctx, `INSERT INTO journal_position (node, vault, bytes, hash) VALUES (?, ?, ?, ?)
 		ON CONFLICT (node) DO UPDATE SET vault = excluded.vault, bytes = excluded.bytes, hash = excluded.hash`,
 		node, p.Vault, p.Bytes, p.Hash)

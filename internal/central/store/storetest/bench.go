@@ -104,7 +104,9 @@ func changeGroup(ctx context.Context, s *store.Store, log *audit.Log, g []dlms.S
 	}
 	save := func(ctx context.Context, step rotation.Step) error {
 		for i := range changes {
-			changes[i].Step, changes[i].To = step, version
+			if changes[i].Step, changes[i].To = step, version; step == rotation.StepDone {
+				changes[i].DoneAt = at
+			}
 		}
 		return errors.Join(s.Changes().Save(ctx, changes), log.Append(ctx, entries...))
 	}

@@ -313,6 +313,10 @@ func dueChanges(t *testing.T, w *world) {
 	if open != 8 || !when.Equal(at) {
 		t.Errorf("want 8 open, due %s, got %d, %s", at, open, when)
 	}
+	due[2].Step = rotation.StepDone
+	if err := c.Save(t.Context(), due[2:]); err == nil {
+		t.Error("a change that is done was taken without a time")
+	}
 	last, err := c.Last(t.Context(), rotation.MeterRole{Meter: due[1].Meter, Role: role.CCIS})
 	w.must(err)
 	if last.ID != due[1].ID || last.Step != rotation.StepDone {
@@ -330,7 +334,7 @@ func oneOpenChange(t *testing.T, w *world) {
 	}
 	all, err := w.Changes().ByReason(t.Context(), "test")
 	w.must(err)
-	all[0].Step = rotation.StepDone
+	all[0].Step, all[0].DoneAt = rotation.StepDone, at
 	w.must(w.Changes().Save(t.Context(), all[:1]))
 	if n := w.ask(dc, []role.Role{role.CCIS}, meters...); n != 1 {
 		t.Errorf("want one more for the key whose change is done, got %d", n)

@@ -34,6 +34,8 @@ func Run(t *testing.T, fresh Pair) {
 		"AnUpdateWhoseCallerGaveUpInTheQueueIsNotDone":      cancelled,
 		"BeforeCommitWritesOnceForAllThatSucceeded":         beforeCommit,
 		"BeforeCommitThatFailsCommitsNothing":               beforeCommitFails,
+		"AuditOfAFailedUpdateIsNotWritten":                  auditOfAFailed,
+		"LeaseTakenInTheSameCommitIsLost":                   takenInOneCommit,
 		"Law4CountersNeverFall":                             countersNeverFall,
 		"Law4ATitleIsBorneOnce":                             titlesOnce,
 		"KeysComeBackAsTheyWereStored":                      keysComeBack,

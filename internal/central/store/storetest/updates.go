@@ -7,9 +7,12 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/meterseal/meterseal/dlms"
+	"github.com/meterseal/meterseal/internal/central/audit"
 	"github.com/meterseal/meterseal/internal/central/fleet"
+	"github.com/meterseal/meterseal/internal/central/lease"
 	"github.com/meterseal/meterseal/internal/central/store"
 )
 
@@ -247,6 +250,93 @@ func beforeCommitFails(t *testing.T, w *world) {
 	if !errors.Is(err, errBoom) || w.has(t.Context(), 1) != 0 {
 		t.Errorf("want nothing committed and the error, got %v", err)
 	}
+}
+
+func auditOfAFailed(t *testing.T, w *world) {
+	var fns []func(ctx context.Context) error
+	for i := range 20 {
+		row := audit.Row{At: at, Actor: "a", Action: audit.Action(fmt.Sprintf("x.%d", i)), Body: []byte("{}")}
+		fns = append(fns, func(ctx context.Context) error {
+			if err := w.AppendAudit(ctx, []audit.Row{row}); err != nil {
+				return err
+			}
+			switch rows, err := w.ListAudit(ctx, audit.Filter{Action: row.Action}); {
+			case err != nil || i%2 == 0:
+				return errors.Join(err, errBoom)
+			case i%4 == 1 && len(rows) != 1:
+				t.Errorf("an update does not see its own entry: got %d", len(rows))
+			}
+			return nil
+		})
+	}
+	for i, err := range w.grouped(fns...) {
+		if (err == nil) != (i%2 == 1) {
+			t.Errorf("update %d: got %v", i, err)
+		}
+	}
+	rows, err := w.UnnumberedAudit(t.Context(), 100)
+	w.must(err)
+	seen := map[audit.Action]int{}
+	for _, r := range rows {
+		seen[r.Action]++
+	}
+	for i := range 20 {
+		if n := seen[audit.Action(fmt.Sprintf("x.%d", i))]; n != i%2 {
+			t.Errorf("update %d: want %d entries, got %d", i, i%2, n)
+		}
+	}
+	for _, bad := range []audit.Row{{At: at, Actor: "a\x00", Action: "b", Body: []byte("{}")}, {At: at, Actor: "a", Action: "\xff", Body: []byte("{}")}} {
+		if err := w.Update(t.Context(), func(ctx context.Context) error { return w.AppendAudit(ctx, []audit.Row{bad}) }); err == nil {
+			t.Errorf("%q, %q: want it refused", bad.Actor, bad.Action)
+		}
+	}
+}
+
+// takenInOneCommit: of two updates that share a commit one works under a lease that the other takes.
+func takenInOneCommit(t *testing.T, w *world) {
+	a, errA := w.As(t.Context(), store.NodeOptions{Name: "a", At: at})
+	b, errB := w.As(t.Context(), store.NodeOptions{Name: "b", At: at})
+	w.must(errors.Join(errA, errB))
+	orders := map[string]bool{}
+	for i := range 40 {
+		n := []lease.Name{lease.Concentrator(title('D', i))}
+		mine, err := a.AcquireLeases(t.Context(), "a", at, at.Add(ttl), n)
+		w.must(err)
+		var order string
+		var wrote error
+		ctx := lease.With(t.Context(), mine...)
+		w.grouped2(func() {
+			_, err := b.AcquireLeases(t.Context(), "b", at.Add(2*ttl), at.Add(3*ttl), n)
+			w.must(err)
+		}, func() {
+			wrote = a.Update(ctx, func(ctx context.Context) error {
+				order = "wrote"
+				held, err := a.Leases(ctx, lease.KindConcentrator)
+				if len(held) == 0 || held[len(held)-1].Owner != "a" {
+					t.Errorf("an update under a lease of %+v", held)
+				}
+				return err
+			})
+		})
+		if order == "" && !errors.Is(wrote, store.ErrFenced) || order != "" && wrote != nil {
+			t.Fatalf("%q: got %v", order, wrote)
+		}
+		orders[order] = true
+	}
+	t.Logf("orders that came: %v", orders)
+}
+
+// grouped2 runs two functions, each of which queues an update, so that they share a commit more often than not.
+func (w *world) grouped2(one, other func()) {
+	w.t.Helper()
+	var done sync.WaitGroup
+	w.update(func(context.Context) error {
+		done.Go(one)
+		done.Go(other)
+		time.Sleep(time.Millisecond)
+		return nil
+	})
+	done.Wait()
 }
 
 // Volley measures many small durable updates at once: BenchmarkGroupCommit of either engine.
