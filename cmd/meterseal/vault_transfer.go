@@ -23,8 +23,9 @@ func (k *keeper) exportCommand() *cobra.Command {
 signed by this vault and sealed to the transport key of the other one. It takes two people.
 
 From then on this central system opens no association with these meters, changes no key and hands none out, for good: no two
-head-ends use a key under one system title. Where the file was lost, the same export may be made again, to the same
-head-end and to no other. Take the meters' concentrators out of service, or move them along.
+head-ends use a key under one system title. The file is there whole or not at all, and all meters are gone or none. Where the file
+was lost, or the machine failed on the way, the same export may be made again, to the same head-end and to no other; it replaces
+its own file and no other one. Take the meters' concentrators out of service, or move them along.
 
 It is refused while a key change is under way that may have reached one of the meters: wait until it is proven. A meter that
 cannot be reached may go as it is, with --unproven: the file has every version that it may have, and the other head-end

@@ -26,17 +26,9 @@ func (is *IS) ExportMeters(ctx context.Context, q api.MeterExport) (out api.Expo
 	if err := is.mayLeave(ctx, q, meters); err != nil {
 		return out, err
 	}
-	f, err := os.OpenFile(filepath.Clean(q.File), os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
-	if err != nil {
-		return out, fmt.Errorf("export: %w", err)
-	}
 	out = api.Exported{File: q.File, To: q.To.Fingerprint(), Meters: len(meters)}
-	out.Keys, err = is.vault.ExportMeters(ctx, who(ctx), q.To, meters, f)
-	if err == nil {
-		err = f.Sync()
-	}
-	if err = errors.Join(err, f.Close()); err != nil {
-		return out, errors.Join(err, os.Remove(f.Name()))
+	if out.Keys, err = is.writeExport(ctx, q, meters); err != nil {
+		return out, err
 	}
 	return out, is.withdraw(ctx, meters)
 }

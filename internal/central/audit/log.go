@@ -62,7 +62,7 @@ const manyEntries = 1000
 func (l *Log) Later(entries ...Entry) func(ctx context.Context) error {
 	rows := sync.OnceValues(func() ([]Row, error) { return l.rows(entries) })
 	if len(entries) >= manyEntries {
-		go rows()
+		go func() { _, _ = rows() }() // whoever appends them gets the error
 	}
 	return func(ctx context.Context) error {
 		rows, err := rows()

@@ -83,7 +83,7 @@ type left struct {
 func leave(records []record) *left {
 	l := &left{records, sync.OnceValues(func() ([]byte, error) { return encodeLine(records) })}
 	if len(records) > maxTogether {
-		go l.line()
+		go func() { _, _ = l.line() }() // whoever writes it gets the error
 	}
 	return l
 }

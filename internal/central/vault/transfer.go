@@ -31,8 +31,11 @@ type ExportRow struct {
 	At    time.Time
 }
 
-// transferBatch is how many meters are given away, or taken over, with one commit.
+// transferBatch is how many meters are taken over with one commit.
 const transferBatch = 500
+
+// maxExport is how many meters are given away with one file: all of them go with one commit.
+const maxExport = 50_000
 
 // ExportMeters gives meters to another head-end: it writes a file with all versions of their keys that they may hold, and what
 // was spent under each. From before the first of its keys is wrapped, the vault opens no association with them, changes no
@@ -54,35 +57,32 @@ func (v *Software) ExportMeters(ctx context.Context, by audit.Actor, to transpor
 	})
 }
 
-// giveAway stops the use of all meters, batch by batch, durably. A meter that cannot go stops it before any has gone.
+// giveAway stops the use of all meters with one commit: after a crash all of them are gone, or none.
 func (v *Software) giveAway(ctx context.Context, by audit.Actor, to transport.Public, meters []dlms.SystemTitle) error {
+	if len(meters) > maxExport {
+		return fmt.Errorf("want at most %d meters in a file, got %d; make several", maxExport, len(meters))
+	}
 	if err := v.mayGo(ctx, to, meters); err != nil {
 		return err
 	}
-	for rest := meters; len(rest) > 0; {
-		n := min(len(rest), transferBatch)
-		err := v.step(ctx, func(ctx context.Context, c *change) error {
-			gone, err := v.store.ExportRows(ctx, rest[:n])
-			if err != nil {
-				return err
-			}
-			for _, m := range rest[:n] {
-				if _, again := gone[m]; again {
-					continue
-				}
-				c.exports = append(c.exports, ExportRow{Meter: m, To: to.Fingerprint(), At: v.time()})
-				c.audit = append(c.audit, audit.Entry{
-					Actor: by, Action: ActionExported, Phase: audit.Done, Subject: audit.Subject{Meter: m}, Detail: map[string]string{"to": to.Fingerprint()},
-				})
-			}
-			return nil
-		})
+	return v.step(ctx, func(ctx context.Context, c *change) error {
+		gone, err := v.store.ExportRows(ctx, meters)
 		if err != nil {
 			return err
 		}
-		rest = rest[n:]
-	}
-	return nil
+		for _, m := range meters {
+			if g, again := gone[m]; again && g.To != to.Fingerprint() {
+				return fmt.Errorf("%w: %s, to %s", ErrExported, m, g.To)
+			} else if again {
+				continue
+			}
+			c.exports = append(c.exports, ExportRow{Meter: m, To: to.Fingerprint(), At: v.time()})
+			c.audit = append(c.audit, audit.Entry{
+				Actor: by, Action: ActionExported, Phase: audit.Done, Subject: audit.Subject{Meter: m}, Detail: map[string]string{"to": to.Fingerprint()},
+			})
+		}
+		return nil
+	})
 }
 
 func (v *Software) mayGo(ctx context.Context, to transport.Public, meters []dlms.SystemTitle) error {

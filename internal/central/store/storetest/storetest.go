@@ -77,6 +77,8 @@ func Run(t *testing.T, fresh Pair) {
 		"OfManyWhoWantALeaseOneGetsIt":                      raceForLease,
 		"ALeaseThatAClockAheadTookHoldsNobodyUp":            leaseOfAClockAhead,
 		"AStandingLeaseIsKeptAndPassesOnWhenItsOwnerIsGone": standingLease,
+		"AMakersKeyIsRevokedForGood":                        makers,
+		"AMeterIsGivenAwayOnce":                             departed,
 		"ACertificateIsKnownUntilItIsRevoked":               certificates,
 		"AnApprovalEndsOnce":                                approvals,
 		"WhatIsUsedOfAQuotaIsCountedByAllNodes":             quotas,
