@@ -152,7 +152,8 @@ func quotaCommand() *cobra.Command {
 	c := &cobra.Command{
 		Use:   "quota",
 		Short: "Show how much may be done without a second person, and lift a stop after an anomaly",
-		Long: `Orders to breakers, activations of images and key changes that people ask for are counted, each in a window that ends now.
+		Long: `Orders to breakers, activations of images, key changes that people ask for and meters that each maker's shipments bring are
+counted, each in a window that ends now.
 What is above the quota takes a second person. An anomaly stops the class for everybody: many different orders above the
 quota within one window, or a burst. Two people lift it.`,
 		Args: cobra.ArbitraryArgs, RunE: group,

@@ -112,7 +112,8 @@ func (is *IS) openVault(ctx context.Context) error {
 	is.vault, err = vault.Open(ctx, is.cfg.Data, root, is.store, is.audit, vault.Options{
 		Journal: is.cfg.Journal, Node: is.own.String(), Alone: is.cfg.Store == "" && is.deps.Store == nil, Now: is.deps.Now,
 		Rand: is.deps.Rand, Log: is.deps.Log, WrapAEAD: is.deps.WrapAEAD, Block: is.deps.Block, Crash: is.deps.Crash, Without: is.deps.Without,
-		Zone: is.cfg.zone(),
+		Zone:  is.cfg.zone(),
+		Admit: is.admit,
 	})
 	if err != nil {
 		return err

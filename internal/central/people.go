@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"net"
 	"path/filepath"
+	"slices"
 	"time"
 
 	"github.com/meterseal/meterseal/internal/central/access"
@@ -99,7 +100,19 @@ func (is *IS) Withdraw(ctx context.Context, d api.Decision) (access.Approval, er
 }
 
 // Quotas implements api.Access.
-func (is *IS) Quotas(ctx context.Context) ([]access.QuotaStatus, error) { return is.gate.Quotas(ctx) }
+func (is *IS) Quotas(ctx context.Context) ([]access.QuotaStatus, error) {
+	makers, err := is.vault.Makers(ctx)
+	if err != nil {
+		return nil, err
+	}
+	var apart []access.Class
+	for _, m := range makers { // by maker
+		if class := access.Imports.Of(m.Maker); !slices.Contains(apart, class) {
+			apart = append(apart, class)
+		}
+	}
+	return is.gate.Quotas(ctx, apart...)
+}
 
 // LiftStop implements api.Access.
 func (is *IS) LiftStop(ctx context.Context, class access.Class) error {

@@ -5,6 +5,7 @@ import (
 	"context"
 	"crypto/rand"
 	"errors"
+	"fmt"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -245,6 +246,89 @@ func TestEachClassOfOrdersHasItsQuota(t *testing.T) {
 	if err := oscar.Assign(t.Context(), api.Assignment{Concentrator: dcTitle, Meters: meters}); err != nil {
 		t.Errorf("they are there already: %v", err)
 	}
+}
+
+func TestWhatTheShipmentsOfOneMakerBringHasAQuota(t *testing.T) {
+	is, as := manned(t, func(c *Config) {
+		c.Quotas = map[access.Class]access.Quota{access.Imports: {Limit: 5, Window: 24 * time.Hour, Refusals: 2}}
+	})
+	keys := map[string]shipment.MakerKey{}
+	for _, letters := range []string{"MSL", "ABC"} {
+		k, err := shipment.NewMakerKey(rand.Reader, letters)
+		if err != nil {
+			t.Fatal(err)
+		}
+		keys[letters] = k
+		if err := as("oscar").AddMaker(t.Context(), api.MakerRequest{Key: k.Public(), Fingerprint: k.Public().Fingerprint()}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	file := func(maker string, n int, first uint64) []byte {
+		rows, err := shipment.Generate(rand.Reader, maker, n, shipment.ProfileHardened, first)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var b bytes.Buffer
+		if err := shipment.Write(&b, rand.Reader, keys[maker], fmt.Sprint("batch ", first), rows, is.vault.Transport()); err != nil {
+			t.Fatal(err)
+		}
+		return b.Bytes()
+	}
+	send := func(who string, file []byte) (*shipment.Report, error) {
+		return as(who).ImportShipment(t.Context(), bytes.NewReader(file))
+	}
+	in := func(who string, file []byte, imported, unchanged int) {
+		t.Helper()
+		if r, err := send(who, file); err != nil || r.Imported != imported || r.Unchanged != unchanged || !r.Clean() {
+			t.Errorf("want %d imported and %d unchanged, got %v, %v", imported, unchanged, r, err)
+		}
+	}
+	first, second, third := file("MSL", 3, 1), file("MSL", 3, 11), file("MSL", 1000, 101)
+	in("oscar", first, 3, 0)
+	for range 3 { // what is there already is not counted: a file may be sent again after a crash
+		in("oscar", first, 0, 3)
+	}
+	_, err := send("oscar", second)
+	id := pending(t, err)
+	if _, err := send("oscar", second); pending(t, err) != id {
+		t.Error("the same file again is another approval")
+	}
+	in("oscar", file("ABC", 4, 1), 4, 0) // another maker
+	if _, err := as("oscar").Approve(t.Context(), api.Decision{ID: id}); !errors.Is(err, api.ErrRefused) {
+		t.Errorf("the same person: %v", err)
+	}
+	if _, err := as("carla").Approve(t.Context(), api.Decision{ID: id}); err != nil {
+		t.Fatal(err)
+	}
+	in("oscar", second, 3, 0)
+	// Many different files above the quota stop the maker's class, and no other one.
+	if _, err := send("oscar", third); err == nil || !strings.Contains(err.Error(), "class import/msl") || !strings.Contains(err.Error(), "quota lift import/msl") {
+		t.Errorf("want the class stopped, got %v", err)
+	}
+	in("oscar", file("ABC", 1, 11), 1, 0)
+	want := map[access.Class]int{access.Imports: 0, access.Imports.Of("MSL"): 6, access.Imports.Of("ABC"): 5}
+	all, err := as("alice").Quotas(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, q := range all {
+		if used, ok := want[q.Class]; ok && (q.Used != used || q.Limit != 5 || (q.Stop != nil) != (q.Class == access.Imports.Of("MSL"))) {
+			t.Errorf("%s: want %d used, got %+v", q.Class, used, q)
+		}
+		delete(want, q.Class)
+	}
+	if len(want) > 0 {
+		t.Errorf("not listed: %v", want)
+	}
+	id = pending(t, as("oscar").LiftStop(t.Context(), access.Imports.Of("MSL")))
+	if _, err := as("carla").Approve(t.Context(), api.Decision{ID: id}); err != nil {
+		t.Fatal(err)
+	}
+	if err := as("oscar").LiftStop(t.Context(), access.Imports.Of("MSL")); err != nil {
+		t.Error(err)
+	}
+	_, err = send("oscar", third) // more than a day's quota in one file: a second person
+	pending(t, err)
 }
 
 // withMeters imports meters and puts them under the concentrator of these tests, which never answers.

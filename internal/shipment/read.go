@@ -2,6 +2,7 @@ package shipment
 
 import (
 	"bufio"
+	"bytes"
 	"errors"
 	"fmt"
 	"io"
@@ -56,6 +57,9 @@ func (f *File) readHeader() error {
 
 // Header returns the first line.
 func (f *File) Header() Header { return f.header }
+
+// Sum is SHA-256 over all that is signed.
+func (f *File) Sum() []byte { return bytes.Clone(f.sum) }
 
 // Verify checks the maker's signature over the whole file.
 func (f *File) Verify(by MakerPublic) error {

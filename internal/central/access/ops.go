@@ -101,7 +101,7 @@ var (
 // rules is the table.
 var rules = map[Op]Rule{
 	OpStatus:         {Does: "see how the system stands", Roles: staff},
-	OpImportShipment: {Does: "import a shipment", Roles: []Role{Operator, Custodian, Maker}},
+	OpImportShipment: {Does: "import a shipment", Roles: []Role{Operator, Custodian, Maker}, Approvers: keyWork},
 	OpAddMaker:       {Does: "register a maker's key", Roles: keyWork},
 	OpRevokeMaker:    {Does: "revoke a maker's key", Roles: keyWork},
 	OpMakers:         {Does: "see the keys of makers", Roles: staff},

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/meterseal/meterseal/internal/central/audit"
@@ -22,7 +23,18 @@ const (
 	Images Class = "image"
 	// BulkKeys counts keys that people ask to have changed.
 	BulkKeys Class = "keys"
+	// Imports counts meters that shipments bring, for each maker apart: see Of.
+	Imports Class = "import"
 )
+
+// Of is a class for somebody who is counted apart, with the same quota: "import/msl" is that of maker MSL.
+func (c Class) Of(whom string) Class { return c + "/" + Class(strings.ToLower(whom)) }
+
+// kind is the class that the quota is said for.
+func (c Class) kind() Class {
+	kind, _, _ := strings.Cut(string(c), "/")
+	return Class(kind)
+}
 
 // Quota is how much of a class may be done without a second person.
 type Quota struct {
@@ -41,6 +53,7 @@ var quotas = map[Class]Quota{
 	Breakers: {Limit: 50, Window: time.Hour, Refusals: 10, Burst: 25, BurstWindow: time.Minute},
 	Images:   {Limit: 50, Window: time.Hour, Refusals: 10, Burst: 25, BurstWindow: time.Minute},
 	BulkKeys: {Limit: 10_000, Window: time.Hour, Refusals: 10},
+	Imports:  {Limit: 100_000, Window: 24 * time.Hour, Refusals: 10},
 }
 
 // DefaultQuota is that of a class where nothing else is said.
@@ -87,10 +100,28 @@ type QuotaStatus struct {
 }
 
 func (g *Gate) quota(class Class) Quota {
-	if q, ok := g.cfg.Quotas[class]; ok {
+	if q, ok := g.cfg.Quotas[class.kind()]; ok {
 		return q
 	}
-	return quotas[class]
+	return quotas[class.kind()]
+}
+
+// Left is how much of a class may be done now without a second person.
+func (g *Gate) Left(ctx context.Context, class Class) (int, error) {
+	q := g.quota(class)
+	used, _, err := g.cfg.Store.Used(ctx, class, g.cfg.Now().Add(-q.Window))
+	return max(0, q.Limit-used), err
+}
+
+// GiveBack counts n less of what was spent at a time, for it was not used. What the system does by itself is not counted.
+func (g *Gate) GiveBack(ctx context.Context, class Class, n int, at time.Time) error {
+	c, ok := CallFrom(ctx)
+	if !ok || n <= 0 {
+		return nil
+	}
+	return g.cfg.Store.Update(ctx, func(ctx context.Context) error {
+		return g.cfg.Store.AddUse(ctx, Use{Class: class, At: at, N: -n, By: c.Name})
+	})
 }
 
 // Spend counts n of a class, before it is done. What is above the quota takes a second person; a class that was stopped takes
@@ -182,7 +213,7 @@ func (g *Gate) stop(ctx context.Context, c Call, class Class, why string) (refus
 // Lift lets a class that was stopped go on: what was used and refused before counts no more. That it takes two people is the
 // operation's own rule.
 func (g *Gate) Lift(ctx context.Context, class Class) error {
-	if !slices.Contains(Classes(), class) {
+	if !slices.Contains(Classes(), class.kind()) {
 		return fmt.Errorf("quota: want one of %v, got %q", Classes(), class)
 	}
 	return g.cfg.Store.Update(ctx, func(ctx context.Context) error {
@@ -206,10 +237,10 @@ func (g *Gate) Lift(ctx context.Context, class Class) error {
 	})
 }
 
-// Quotas tells how each class stands.
-func (g *Gate) Quotas(ctx context.Context) ([]QuotaStatus, error) {
+// Quotas tells how each class stands, and those that are counted apart.
+func (g *Gate) Quotas(ctx context.Context, apart ...Class) ([]QuotaStatus, error) {
 	var out []QuotaStatus
-	for _, class := range Classes() {
+	for _, class := range append(Classes(), apart...) {
 		s := QuotaStatus{Class: class, Quota: g.quota(class)}
 		var err error
 		if s.Used, s.Refused, err = g.cfg.Store.Used(ctx, class, g.cfg.Now().Add(-s.Window)); err != nil {

@@ -39,6 +39,10 @@ func routes(b Backend, g *access.Gate) *router {
 	r := &router{mux: http.NewServeMux(), gate: g}
 	r.handle("POST /v1/shipments", []access.Op{access.OpImportShipment}, r.stream(access.OpImportShipment, func(w http.ResponseWriter, q *http.Request) {
 		report, err := b.ImportShipment(q.Context(), http.MaxBytesReader(w, q.Body, maxBody))
+		if pending := (*access.PendingError)(nil); errors.As(err, &pending) || errors.Is(err, access.ErrStopped) {
+			fail(w, err)
+			return
+		}
 		answer(w, map[string]any{"report": report, "error": text(err)}, nil)
 	}))
 	r.handle("GET /v1/audit", []access.Op{access.OpExportAudit}, r.stream(access.OpExportAudit, func(w http.ResponseWriter, q *http.Request) {

@@ -34,12 +34,48 @@ func (v *Software) ImportShipment(ctx context.Context, by audit.Actor, file io.R
 		return report, v.refuseFile(ctx, by, h, err)
 	}
 	defer in.Close()
-	if err := v.importAll(ctx, by, in, report); err != nil {
+	if err := v.importAdmitted(ctx, by, f, in, report); err != nil {
 		return report, fmt.Errorf("import: %w", err)
 	}
 	return report, v.audit.Append(ctx, audit.Entry{
 		Actor: by, Action: ActionShipment, Phase: audit.Done, Outcome: report.String(), Detail: map[string]string{"signer": h.Signer},
 	})
+}
+
+// importAdmitted is importAll for somebody who may have so many meters imported.
+func (v *Software) importAdmitted(ctx context.Context, by audit.Actor, f *shipment.File, in *incoming, report *shipment.Report) error {
+	if v.admit == nil {
+		return v.importAll(ctx, by, in, report)
+	}
+	told, err := v.admit(ctx, Arrival{in.header, f.Sum(), func(ctx context.Context) (int, error) { return v.fresh(ctx, f) }})
+	if err != nil {
+		return err
+	}
+	err = v.importAll(ctx, by, in, report)
+	return errors.Join(err, told(context.WithoutCancel(ctx), report.Imported))
+}
+
+// fresh counts the meters of a verified file whose titles nothing bears.
+func (v *Software) fresh(ctx context.Context, f *shipment.File) (n int, err error) {
+	rows, err := f.Rows()
+	for err == nil {
+		var titles []dlms.SystemTitle
+		for len(titles) < batchRows && err == nil {
+			var row shipment.Row
+			if row, err = rows.Next(); err == nil && row.Refused == nil {
+				titles = append(titles, row.Title)
+			}
+		}
+		known, errK := v.store.TitleKinds(ctx, titles)
+		if errK != nil {
+			return 0, errK
+		}
+		n += len(titles) - len(known)
+	}
+	if !errors.Is(err, io.EOF) {
+		return 0, err
+	}
+	return n, nil
 }
 
 // refuseFile enters in the audit log that a whole file was refused.

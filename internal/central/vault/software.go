@@ -21,6 +21,7 @@ import (
 	"github.com/meterseal/meterseal/internal/central/audit"
 	"github.com/meterseal/meterseal/internal/defence"
 	"github.com/meterseal/meterseal/internal/role"
+	"github.com/meterseal/meterseal/internal/shipment"
 	"github.com/meterseal/meterseal/internal/transport"
 )
 
@@ -73,8 +74,22 @@ type Options struct {
 	Crash func(point string) error
 	// Zone is that of the meters' clocks, in which they count days: role.MetersZone by default.
 	Zone *time.Location
+	// Admit, if set, is asked before a shipment whose signature was verified is taken in.
+	Admit Admit
 	// Without takes defences away, for the simulation alone.
 	Without defence.Set
+}
+
+// Admit says whether a shipment may be taken in. What it returns is told in the end how many meters came in.
+type Admit func(ctx context.Context, a Arrival) (told func(ctx context.Context, imported int) error, err error)
+
+// Arrival is a shipment whose signature was verified, and of which nothing has come in yet.
+type Arrival struct {
+	shipment.Header
+	// Sum names the file.
+	Sum []byte
+	// Fresh counts its meters that are not there yet, which takes a look at all of it.
+	Fresh func(ctx context.Context) (int, error)
 }
 
 const defaultHeld = 1 << 15
@@ -97,6 +112,7 @@ type Software struct {
 	wrapAEAD func(cipher.AEAD, key.Fingerprint) cipher.AEAD
 	crash    func(point string) error
 	without  defence.Set
+	admit    Admit
 	space    *Space // nil: the vault was never opened without its journal
 
 	node  string // whose journal it is
@@ -124,6 +140,7 @@ func Open(ctx context.Context, dir string, hold Hold, store Store, log *audit.Lo
 	v := &Software{
 		keys: hold, store: store, audit: log, block: o.Block, now: o.Now, rand: o.Rand, log: o.Log,
 		dir: dir, uses: newHeld[useKey, handle](cmp.Or(o.Held, defaultHeld)), tables: newHeld[role.KeyRef, security.FloorTable](0), floors: newFloors(store), wrapAEAD: o.WrapAEAD, crash: o.Crash, without: o.Without,
+		admit: o.Admit,
 	}
 	if v.block == 0 {
 		v.block = 64
