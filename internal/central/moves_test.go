@@ -1,6 +1,7 @@
 package central
 
 import (
+	"context"
 	"crypto/rand"
 	"errors"
 	"strings"
@@ -93,5 +94,26 @@ func TestLaw7AnEvictedConcentratorIsNotHeardAnyMoreAndNoKeyIsSealedToIt(t *testi
 	hello.Hello.Epoch++
 	if err := next.up(t.Context(), dcTitle, hello); !errors.Is(err, errRevoked) {
 		t.Errorf("after a restart: want what it tells refused, got %v", err)
+	}
+}
+
+func TestWhoHasGreetedAndIsProvisionedIsNotWelcomedOnceMore(t *testing.T) {
+	is := opened(t)
+	if err := is.up(t.Context(), dcTitle, bus.Up{Hello: &bus.Hello{Epoch: 1}}); err != nil {
+		t.Fatal(err)
+	}
+	over, cancel := context.WithCancel(t.Context())
+	cancel()
+	if _, err := is.Provision(over, dcTitle); err == nil {
+		t.Fatal("want what has no time left to fail")
+	}
+	if _, waits := is.greeted.Load(dcTitle); !waits {
+		t.Error("want the greeting to wait where it was not answered")
+	}
+	if _, err := is.Provision(t.Context(), dcTitle); err != nil {
+		t.Fatal(err)
+	}
+	if _, waits := is.greeted.Load(dcTitle); waits {
+		t.Error("want no second welcome")
 	}
 }

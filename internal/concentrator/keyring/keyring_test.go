@@ -485,3 +485,46 @@ func TestNoKeyIsOnDiskInClear(t *testing.T) {
 		}
 	}
 }
+
+func TestEachKeyOfAnOrderHasAnOutcomeOfItsOwnAndWhatWasTakenStays(t *testing.T) {
+	w := newWorld(t)
+	r := w.open()
+	take(t, r, w.provision(1, bus.PhaseActive, 1, 1000))
+	take(t, r, w.provision(2, bus.PhaseSent, 1, 1000))
+	foreign := w.provision(3, bus.PhaseSent, 1, 1000)
+	foreign.Meter = other
+	errs := r.TakeAll([]bus.ProvisionKey{phaseOf(2, bus.PhaseActive), foreign, w.provision(4, bus.PhasePending, 1, 1000), phaseOf(9, bus.PhaseSent)})
+	for i, want := range []error{nil, ErrRefused, nil, ErrNoKey} {
+		if !errors.Is(errs[i], want) {
+			t.Errorf("key %d: want %v, got %v", i+1, want, errs[i])
+		}
+	}
+	want := []bus.HeldKey{{Meter: meter, Version: 2, Phase: bus.PhaseActive}, {Meter: meter, Version: 4, Phase: bus.PhasePending}}
+	for range 2 {
+		if d := cmp.Diff(want, r.Held()); d != "" {
+			t.Error(d)
+		}
+		if err := r.Take(w.provision(1, bus.PhaseSent, 1, 1000)); !errors.Is(err, ErrLost) {
+			t.Errorf("the version before, with counters that may be spent: got %v", err)
+		}
+		r = w.restart(r)
+	}
+}
+
+func TestTwoVersionsInForceAsACrashLeavesThemAreTriedNewestFirstAndTheOlderGoes(t *testing.T) {
+	w := newWorld(t)
+	r := w.open()
+	take(t, r, w.provision(1, bus.PhaseActive, 1, 1000))
+	take(t, r, w.provision(2, bus.PhaseSent, 1, 1000))
+	if err := r.meters[meter][2].setPhase(bus.PhaseActive); err != nil { // and there the power went
+		t.Fatal(err)
+	}
+	r = w.restart(r)
+	if d := cmp.Diff([]Version{{2, bus.PhaseActive}, {1, bus.PhaseActive}}, r.Usable(meter)); d != "" {
+		t.Error(d)
+	}
+	take(t, r, phaseOf(2, bus.PhaseActive)) // as the central system says once more
+	if d := cmp.Diff([]Version{{2, bus.PhaseActive}}, r.Usable(meter)); d != "" {
+		t.Error(d)
+	}
+}
