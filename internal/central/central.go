@@ -46,6 +46,7 @@ type IS struct {
 
 	store      *store.Store // as this node
 	leases     *lease.Manager
+	rootTurn   func(ctx context.Context) (context.Context, bool, error) // to seal anew, one node at a time
 	audit      *audit.Log
 	root       vault.Hold
 	vault      *vault.Software
@@ -111,7 +112,7 @@ func (is *IS) openVault(ctx context.Context) error {
 	})
 	is.vault, err = vault.Open(ctx, is.cfg.Data, root, is.store, is.audit, vault.Options{
 		Journal: is.cfg.Journal, Node: is.own.String(), Alone: is.cfg.Store == "" && is.deps.Store == nil, Now: is.deps.Now,
-		Rand: is.deps.Rand, Log: is.deps.Log, WrapAEAD: is.deps.WrapAEAD, Block: is.deps.Block, Crash: is.deps.Crash, Without: is.deps.Without,
+		Rand: is.deps.Rand, Log: is.deps.Log, WrapAEAD: is.deps.WrapAEAD, Block: is.deps.Block, ReSeal: is.deps.ReSeal, Crash: is.deps.Crash, Without: is.deps.Without,
 		Zone:  is.cfg.zone(),
 		Admit: is.admit,
 	})
@@ -150,6 +151,7 @@ func (is *IS) openStore(ctx context.Context) error {
 	}
 	is.store = node
 	is.leases = lease.New(node, name, lease.Options{Now: is.deps.Now, TTL: is.cfg.LeaseTTL, Log: is.deps.Log, Still: is.deps.Serial, Without: is.deps.Without})
+	is.rootTurn = is.leases.Standing(lease.Root()).Turn
 	return nil
 }
 
@@ -298,7 +300,7 @@ func (is *IS) Serve() error { return is.wan.HandleUp(is.up) }
 
 // Beat does the work that is due, once, and returns how many key changes it took up.
 func (is *IS) Beat(ctx context.Context) (int, error) {
-	errs := []error{is.settleMoves(ctx), is.recallDue(ctx), is.settleSpent(ctx), is.welcome(ctx)}
+	errs := []error{is.rootBeat(ctx), is.settleMoves(ctx), is.recallDue(ctx), is.settleSpent(ctx), is.welcome(ctx)}
 	_, err := is.campaigns.Beat(ctx)
 	errs = append(errs, err)
 	n, err := is.reconciler.Pass(ctx)

@@ -94,6 +94,8 @@ type Deps struct {
 	Serial bool
 	// Block is how many counters the vault reserves at a time, 0 for its default.
 	Block uint32
+	// ReSeal is how many rows the vault seals anew with one commit, 0 for its default.
+	ReSeal int
 	// Crash and Without are for the simulation: see vault.Options.
 	Crash   func(point string) error
 	Without defence.Set

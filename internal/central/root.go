@@ -8,7 +8,6 @@ import (
 
 	"github.com/meterseal/meterseal/internal/central/api"
 	"github.com/meterseal/meterseal/internal/central/backup"
-	"github.com/meterseal/meterseal/internal/central/lease"
 	"github.com/meterseal/meterseal/internal/central/store"
 	"github.com/meterseal/meterseal/internal/central/vault"
 )
@@ -99,12 +98,11 @@ const (
 
 // keepRoot does this node's part of a rotation of the root until ctx ends.
 func (is *IS) keepRoot(ctx context.Context) error {
-	turn := is.leases.Standing(lease.Root()).Turn
 	t := time.NewTicker(rootInterval)
 	defer t.Stop()
 	told := ""
 	for {
-		err := is.rootBeat(ctx, turn)
+		err := is.rootBeat(ctx)
 		switch {
 		case ctx.Err() != nil:
 			return nil
@@ -123,18 +121,19 @@ func (is *IS) keepRoot(ctx context.Context) error {
 	}
 }
 
-// rootBeat follows a rotation, and seals anew what there is if it is this node's turn.
-func (is *IS) rootBeat(ctx context.Context, turn func(ctx context.Context) (context.Context, bool, error)) error {
+// rootBeat follows a rotation, and seals anew what there is if it is this node's turn: one batch of it where one thing is
+// done at a time.
+func (is *IS) rootBeat(ctx context.Context) error {
 	if err := is.vault.Follow(ctx); err != nil {
 		return err
 	}
 	for !is.vault.ReSealed() {
-		under, mine, err := turn(ctx)
+		under, mine, err := is.rootTurn(ctx)
 		if err != nil || !mine {
 			return err
 		}
 		more, err := is.vault.ReSeal(under)
-		if err != nil || !more {
+		if err != nil || !more || is.deps.Serial {
 			return err
 		}
 		select {

@@ -42,6 +42,10 @@ func (w *World) event(ctx context.Context) {
 				s.again(ctx)
 			}
 		}
+	case 13:
+		w.rotateRoot(ctx)
+	case 14, 21:
+		w.followRoot(ctx)
 	case 17:
 		w.move(ctx)
 	case 18:

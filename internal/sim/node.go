@@ -49,7 +49,7 @@ func (n *node) now() time.Time { return n.w.now().Add(n.skew) }
 
 func (n *node) deps() central.Deps {
 	return central.Deps{
-		Now: n.now, Rand: n.w.keys, WrapAEAD: n.w.oracle.wrap("central " + n.title.String()), WAN: n, Store: n.w.db, Block: 8, Crash: n.crash, Log: n.w.opt.Log,
+		Now: n.now, Rand: n.w.keys, WrapAEAD: n.w.oracle.wrap("central " + n.title.String()), WAN: n, Store: n.w.db, Block: 8, ReSeal: 40, Crash: n.crash, Log: n.w.opt.Log,
 		Without: n.w.opt.Without, Serial: true,
 	}
 }

@@ -141,11 +141,12 @@ func (w *World) settle(ctx context.Context) {
 	w.astray = -1
 	nights := 0 // in a row in which there was nothing to do: what follows from the last change is asked for a turn later
 	for range calmTurns {
+		w.carryRoots(ctx)
 		w.turn(ctx)
 		if w.nodes[0].is == nil {
 			return // which is on the record as broken
 		}
-		if s, err := w.nodes[0].is.Status(ctx); err == nil && s.OpenChanges == 0 && w.quiet(ctx) {
+		if s, err := w.nodes[0].is.Status(ctx); err == nil && s.OpenChanges == 0 && w.rootSettled(ctx) && w.quiet(ctx) {
 			nights++
 		} else {
 			nights = 0
@@ -158,6 +159,13 @@ func (w *World) settle(ctx context.Context) {
 	w.broken("changes are still open after %d turns of calm", calmTurns)
 	for _, r := range w.reasons(ctx) {
 		w.note("open: %s", r)
+	}
+	for _, n := range w.nodes {
+		if n.is == nil {
+			continue
+		}
+		s, err := n.is.Root(ctx)
+		w.note("root of %s: %+v, %v", n.title, s, err)
 	}
 }
 
@@ -267,6 +275,7 @@ func (w *World) lost(ctx context.Context) int {
 		}
 	}
 	w.exposed(ctx)
+	w.proven(ctx)
 	for t, why := range lost {
 		w.note("LOST: %s: %s", t, why)
 		w.history(ctx, t)

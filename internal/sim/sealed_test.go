@@ -20,7 +20,9 @@ func TestLaw5NoMeterIsLostWithTheKeyJournals(t *testing.T) {
 			for range 2 {
 				w.storm(t.Context())
 				s := w.snapshot(t.Context())
+				w.keepTerms = true
 				w.storm(t.Context())
+				w.keepTerms = false
 				w.fault(withoutJournal)
 				if err := w.loseJournals(t.Context(), s); err != nil {
 					t.Fatal(err)

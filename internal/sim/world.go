@@ -73,6 +73,7 @@ type World struct {
 	outlived   int
 	astray     int
 	expelled   bool // somebody was to be evicted
+	keepTerms  bool // a test brings a database back from before: the old terms of the root stay
 }
 
 // New makes the world of a seed: meters from the factory, concentrators enrolled, everything assigned and provisioned.

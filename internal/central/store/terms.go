@@ -41,7 +41,9 @@ func (s *Store) ReSealDevices(ctx context.Context, rows []vault.DeviceRow) error
 	})
 }
 
-// TermCounts implements vault.Store.
+// TermCounts implements vault.Store. It reads all rows, 0.3 s of a processor for each million, and is asked at the beginning
+// and the end of a rotation and before a term is retired; how far a rotation is stands in what each batch of it saves. An
+// index on the term would cost every new key and every row that is sealed anew another write.
 func (s *Store) TermCounts(ctx context.Context) (map[uint32]int, error) {
 	type count struct {
 		term uint32

@@ -9,7 +9,7 @@ import (
 	"github.com/meterseal/meterseal/internal/role"
 )
 
-// reSealBatch is how many rows are sealed anew with one commit.
+// reSealBatch is how many rows are sealed anew with one commit, unless Options say otherwise.
 const reSealBatch = 500
 
 // reSealing is how far the rows are, in the store: whoever goes on begins there.
@@ -103,7 +103,7 @@ func (p *reSealing) refuse(what string, err error) {
 // reSealKeys seals the next rows of meters anew. They are read and sealed outside the commit: nothing but a re-seal changes
 // what of them it changes.
 func (v *Software) reSealKeys(ctx context.Context, p *reSealing) (out []KeyRow, err error) {
-	rows, err := v.store.KeyRowsUnder(ctx, p.Term, p.After, reSealBatch)
+	rows, err := v.store.KeyRowsUnder(ctx, p.Term, p.After, v.batch)
 	if err != nil {
 		return nil, err
 	}
@@ -117,12 +117,12 @@ func (v *Software) reSealKeys(ctx context.Context, p *reSealing) (out []KeyRow, 
 		out = append(out, fresh)
 	}
 	p.Done += len(out)
-	p.Keys = len(rows) < reSealBatch
+	p.Keys = len(rows) < v.batch
 	return out, nil
 }
 
 func (v *Software) reSealDevices(ctx context.Context, p *reSealing) (out []DeviceRow, err error) {
-	titles, err := v.store.DevicesUnder(ctx, p.Term, p.Devices, reSealBatch)
+	titles, err := v.store.DevicesUnder(ctx, p.Term, p.Devices, v.batch)
 	if err != nil {
 		return nil, err
 	}
@@ -174,7 +174,7 @@ func (v *Software) endPass(ctx context.Context, p reSealing) (more bool, err err
 	if err != nil {
 		return false, err
 	}
-	rotating := r != nil && mine && r.Term == p.Term && r.DoneAt.IsZero()
+	rotating := r != nil && mine && r.Term <= p.Term && r.DoneAt.IsZero() // the root is ahead of a database that was brought back
 	waiting := false
 	if rotating {
 		nodes, err := v.rootNodes(ctx, *r)

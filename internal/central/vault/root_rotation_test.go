@@ -556,3 +556,31 @@ func TestARotationOfASealedRootKeepsItSealed(t *testing.T) {
 		t.Errorf("got %v, %v", again.Terms(), err)
 	}
 }
+
+// TestARotationIsFinishedInADatabaseThatWasBroughtBackIntoIt has the root file ahead of what the database knows: by one more
+// rotation, which a fail-over has forgotten.
+func TestARotationIsFinishedInADatabaseThatWasBroughtBackIntoIt(t *testing.T) {
+	w := newWorld(t)
+	w.imported(2)
+	w.ok(w.vault.RotateRoot(t.Context(), by, "first", nil))
+	before, err := w.store.VaultState(t.Context(), vault.StateRotation)
+	w.ok(err)
+	w.ok(settle(t.Context(), w.vault))
+	w.ok(w.vault.RotateRoot(t.Context(), by, "second", nil))
+	w.ok(settle(t.Context(), w.vault))
+	w.ok(w.store.Update(t.Context(), func(ctx context.Context) error {
+		return errors.Join(w.store.SetVaultState(ctx, vault.StateRotation, before), w.store.SetVaultState(ctx, "root-re-seal", nil))
+	}))
+	w.restart()
+	w.ok(settle(t.Context(), w.vault))
+	if s, err := w.vault.RootStatus(t.Context()); err != nil || !s.Finished || s.Rotation.Term != 2 {
+		t.Errorf("got %+v, %v", s, err)
+	}
+	w.ok(w.vault.RetireTerm(t.Context(), by, 1, w.backed()))
+	w.ok(w.vault.RotateRoot(t.Context(), by, "third", nil))
+	w.ok(settle(t.Context(), w.vault))
+	w.ok(w.vault.RetireTerm(t.Context(), by, 3, w.backed()))
+	if terms := w.opens(w.dir); !only(terms, 4, 8) {
+		t.Errorf("got %v", terms)
+	}
+}

@@ -61,6 +61,8 @@ type Options struct {
 	// Held is how many keys at least are remembered with their counters between two uses, 32,768 by default, about 1 kB each.
 	// One that is not takes a new block of counters.
 	Held int
+	// ReSeal is how many rows are sealed anew with one commit, 500 by default.
+	ReSeal int
 	// Now is the clock, time.Now by default.
 	Now func() time.Time
 	// Rand is the source of keys, crypto/rand by default.
@@ -69,8 +71,8 @@ type Options struct {
 	Log *slog.Logger
 	// WrapAEAD, if set, stands between each key and its use, for a nonce oracle.
 	WrapAEAD func(cipher.AEAD, key.Fingerprint) cipher.AEAD
-	// Crash, if set, is asked before and after each append to the key journal, for a test of crashes: an error ends the
-	// operation there.
+	// Crash, if set, is asked before and after each append to the key journal and at each step of a rotation of the root, for
+	// a test of crashes: an error ends the operation there.
 	Crash func(point string) error
 	// Zone is that of the meters' clocks, in which they count days: role.MetersZone by default.
 	Zone *time.Location
@@ -128,6 +130,7 @@ type Software struct {
 	stated, statedBefore map[role.KeyRef]bool
 	// reSealed is the term that all rows are known to be under, but for those that do not open.
 	reSealed uint32
+	batch    int // rows with one commit
 	// destroyed are the retired terms whose keys this process has destroyed, or found to be gone.
 	destroyed []uint32
 }
@@ -160,7 +163,7 @@ func Open(ctx context.Context, dir string, hold Hold, store Store, log *audit.Lo
 	if v.crash == nil {
 		v.crash = func(string) error { return nil }
 	}
-	v.node, v.alone = o.Node, o.Alone
+	v.node, v.alone, v.batch = o.Node, o.Alone, cmp.Or(o.ReSeal, reSealBatch)
 	if r, ok := hold.(interface {
 		crashAt(crash func(point string) error)
 	}); ok && o.Crash != nil {
