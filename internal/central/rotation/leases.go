@@ -44,10 +44,13 @@ func (r *Reconciler) take(ctx context.Context) (t taken, err error) {
 		return t, err
 	}
 	var names []lease.Name
+	seen := map[dlms.SystemTitle]bool{}
 	for _, c := range t.due {
-		if n := lease.Concentrator(c.Concentrator); !slices.Contains(names, n) && !r.cfg.Away(c.Concentrator) {
-			names = append(names, n)
+		if seen[c.Concentrator] || r.cfg.Away(c.Concentrator) {
+			continue
 		}
+		seen[c.Concentrator] = true
+		names = append(names, lease.Concentrator(c.Concentrator))
 	}
 	if t.held, err = r.cfg.Leases.Hold(ctx, names...); err != nil {
 		return taken{}, err
