@@ -43,8 +43,11 @@ func TestTheFleetIsListedByPages(t *testing.T) {
 		q          api.MeterQuery
 		first, all int
 	}{
-		{api.MeterQuery{}, 0, 25}, {api.MeterQuery{Limit: 5}, 0, 25}, {api.MeterQuery{Limit: 7}, 0, 25},
-		{api.MeterQuery{Limit: 7, Unassigned: true}, 20, 5}, {api.MeterQuery{Limit: 1 << 30}, 0, 25},
+		{api.MeterQuery{}, 0, 25},
+		{api.MeterQuery{Limit: 5}, 0, 25},
+		{api.MeterQuery{Limit: 7}, 0, 25},
+		{api.MeterQuery{Limit: 7, Unassigned: true}, 20, 5},
+		{api.MeterQuery{Limit: 1 << 30}, 0, 25},
 	} {
 		var got []dlms.SystemTitle
 		for q := c.q; ; {

@@ -71,8 +71,11 @@ func TestAForeignMeterIsTriedTwiceAnHourThroughRestartsAndOneOfOurOwnWithoutBoun
 			t.Fatal("a meter of our own was refused")
 		}
 	}
-	if c.at = midday().Add(time.Hour); !c.may(t, stranger, 1) || !c.may(t, stranger, 1) || c.may(t, stranger, 1) {
-		t.Error("want two more tries after an hour, and no third")
+	c.at = midday().Add(time.Hour)
+	for i, want := range []bool{true, true, false} {
+		if got := c.may(t, stranger, 1); got != want {
+			t.Errorf("try %d after an hour: allowed %v, want %v", i+1, got, want)
+		}
 	}
 	c.at = c.at.Add(-30 * 24 * time.Hour) // what the clock that was ahead has written holds nobody up
 	if !c.may(t, stranger, 1) {
@@ -156,7 +159,9 @@ func TestTriesThatWereDamagedCountAsMade(t *testing.T) {
 func TestTheFileOfTriesIsBounded(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "tries")
 	c := openCounted(t, path, midday())
-	c.note(tryLine{Meter: ours, At: c.at, Version: 4})
+	if err := c.note(tryLine{Meter: ours, At: c.at, Version: 4}); err != nil {
+		t.Fatal(err)
+	}
 	for range 3000 {
 		if !c.may(t, stranger, 7) {
 			t.Fatal("refused")
