@@ -9,6 +9,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -161,13 +162,15 @@ func TestATokenThatStopsToServeInADrillOrARestoreIsToldAndLosesNothing(t *testin
 		for name, befalls := range trouble {
 			refused := 0
 			for at := int64(1); ; at += 2 {
-				hit := false
+				var hit atomic.Bool
 				w.m.set(func(n int64, call string) error {
 					if n < at {
 						return nil
 					}
 					err := befalls(w, call)
-					hit = hit || err != nil
+					if err != nil {
+						hit.Store(true)
+					}
 					return err
 				})
 				err := do()
@@ -175,7 +178,7 @@ func TestATokenThatStopsToServeInADrillOrARestoreIsToldAndLosesNothing(t *testin
 				switch {
 				case err != nil && !errors.Is(err, vault.ErrToken):
 					t.Errorf("%s, %s at call %d: want ErrToken, got %v", what, name, at, err)
-				case err == nil && hit && name != "full": // its GCM is then done without
+				case err == nil && hit.Load() && name != "full": // its GCM is then done without
 					t.Errorf("%s, %s at call %d: it passed all the same", what, name, at)
 				}
 				if err == nil {
