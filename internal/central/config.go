@@ -204,7 +204,7 @@ func Init(_ context.Context, c Config, d Deps) (to transport.Public, err error) 
 		}
 	}
 	if !access.HasAuthority(c.tlsDir()) {
-		if err := access.InitAuthority(c.tlsDir(), access.AuthorityOptions{Passphrase: pass, Now: d.Now(), Rand: d.Rand}); err != nil {
+		if err := access.InitAuthority(c.tlsDir(), access.AuthorityOptions{Passphrase: pass, ScryptWork: vault.SealWork(c.Data), Now: d.Now(), Rand: d.Rand}); err != nil {
 			return to, err
 		}
 	}

@@ -62,7 +62,7 @@ func ChangePassphrase(ctx context.Context, cfg Config, deps Deps, next string) (
 		return out, err
 	}
 	if access.HasAuthority(cfg.tlsDir()) {
-		if out.Authority, err = access.ChangePassphrase(cfg.tlsDir(), old, fresh, 0); err != nil {
+		if out.Authority, err = access.ChangePassphrase(cfg.tlsDir(), old, fresh, vault.SealWork(cfg.Data)); err != nil {
 			return out, err
 		}
 	}

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"path/filepath"
+	"strconv"
 )
 
 // ChangePassphrase seals the root file in dir with another passphrase, or, where it was in clear, with its first one. Its keys
@@ -38,4 +39,28 @@ func ChangePassphrase(dir string, old, next []byte, crash func(point string) err
 		return false, err
 	}
 	return true, at.write("passphrase", f)
+}
+
+// SealWork is the work factor of the seal of the root in dir, as a power of two: what else is sealed with its passphrase is
+// to be sealed as well. 0 where it stands in clear, or cannot be read.
+func SealWork(dir string) int {
+	b, err := readRoot(filepath.Join(dir, RootFile))
+	if err != nil {
+		return 0
+	}
+	defer clear(b)
+	// The second line of an age file with a passphrase: -> scrypt SALT WORK.
+	lines := bytes.SplitN(b, []byte("\n"), 3)
+	if len(lines) < 3 || !bytes.HasPrefix(lines[0], []byte(ageMagic)) {
+		return 0
+	}
+	fields := bytes.Fields(lines[1])
+	if len(fields) != 4 || string(fields[1]) != "scrypt" {
+		return 0
+	}
+	work, err := strconv.Atoi(string(fields[3]))
+	if err != nil {
+		return 0
+	}
+	return work
 }

@@ -107,3 +107,19 @@ func TestLaw5ACrashInAChangeOfThePassphraseLeavesOneThatOpens(t *testing.T) {
 		}
 	}
 }
+
+func TestTheWorkOfTheSealIsReadFromTheFile(t *testing.T) {
+	for want, pass := range map[int]string{0: "", 10: "correct horse battery"} {
+		dir := t.TempDir()
+		_, err := vault.Init(dir, vault.InitOptions{Passphrase: []byte(pass), ScryptWork: 10, Rand: rand.Reader, Transport: transportKey(t)})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := vault.SealWork(dir); got != want {
+			t.Errorf("passphrase %q: want %d, got %d", pass, want, got)
+		}
+	}
+	if got := vault.SealWork(t.TempDir()); got != 0 {
+		t.Errorf("without a root: got %d", got)
+	}
+}
